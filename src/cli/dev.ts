@@ -1,0 +1,72 @@
+/** `millrace dev`, which is what `npm start` runs: the platform on this machine, until Ctrl-C. */
+import express from 'express';
+import { createPlatform, formatReport, readEnv, type Platform } from '../index.ts';
+import { healthRouter, listen, type Listener } from '../http/index.ts';
+import type { Command } from './command.ts';
+import { progressLine } from './progress.ts';
+
+export const dev: Command = {
+  summary:
+    'Runs the platform on this machine: Redis (an embedded one unless REDIS_URL is set) and its health endpoints.',
+  flags: {},
+  exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM', 1: 'could not start' },
+  async run() {
+    const { platform: options, http } = readEnv();
+    const progress = progressLine();
+    const platform = createPlatform({ ...options, onProgress: progress.show });
+    const stopped = stopSignal();
+    // Started before the platform, so that probes are answered while a server is downloaded or loads its data, and a
+    // taken port is known at once.
+    const app = express().disable('x-powered-by').use(healthRouter(platform));
+    const listener = await listen(app, http);
+    try {
+      const started = platform.start();
+      started.catch(() => undefined); // Awaited below, unless Ctrl-C comes first.
+      if ((await Promise.race([started, stopped])) === undefined) {
+        progress.clear();
+        await say(platform, listener);
+        await stopped;
+      }
+      progress.clear();
+      console.log('stopping');
+    } catch (error) {
+      progress.clear();
+      throw error;
+    } finally {
+      await listener.close();
+      await platform.stop();
+    }
+    console.log('stopped');
+    return 0;
+  },
+};
+
+async function say(platform: Platform, listener: Listener): Promise<void> {
+  const report = await platform.diagnose();
+  const lines = [
+    'Millrace is up.',
+    '',
+    ...platform.summary(),
+    `Health     ${listener.url}/livez and ${listener.url}/readyz`,
+    '',
+    'Doctor:',
+    ...formatReport(report).map((line) => `  ${line}`),
+    '',
+    'Next: npx millrace doctor    Stop: Ctrl-C',
+  ];
+  console.log(lines.join('\n'));
+}
+
+/** Resolves with the first signal to stop; a second one ends the process at once. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let isStopping = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (isStopping) process.exit(1);
+      isStopping = true;
+      resolve(signal);
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+}

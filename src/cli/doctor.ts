@@ -1,0 +1,44 @@
+/** `millrace doctor`: a full look at the server that the environment names, or at the embedded one. */
+import type { MillraceError } from '../index.ts';
+import { createLogger, createPlatform, formatReport, isMillraceError, readEnv } from '../index.ts';
+import type { Command } from './command.ts';
+import { progressLine } from './progress.ts';
+
+export const doctor: Command = {
+  summary: 'Looks at the Redis server: what it is, what it can do, what is wrong and how to mend it.',
+  flags: { json: 'Prints the report as JSON.' },
+  exitCodes: { 0: 'healthy (notes do not count)', 1: 'findings, or bad configuration', 2: 'no server' },
+  async run({ json }) {
+    const { platform: options } = readEnv();
+    const progress = progressLine();
+    // Standard output is the report's.
+    const log = createLogger({
+      ...options.log,
+      format: process.stderr.isTTY ? 'pretty' : 'json',
+      level: 'error',
+      destination: process.stderr,
+    });
+    const platform = createPlatform({ ...options, log, onProgress: progress.show });
+    try {
+      await platform.start();
+      progress.clear();
+      const report = await platform.diagnose();
+      console.log(
+        json ? JSON.stringify(report, undefined, 2) : [...platform.summary(), '', ...formatReport(report)].join('\n'),
+      );
+      return report.ok ? 0 : 1;
+    } catch (error) {
+      progress.clear();
+      if (!isMillraceError(error)) throw error;
+      printError(error, json === true);
+      return 2;
+    } finally {
+      await platform.stop();
+    }
+  },
+};
+
+function printError(error: MillraceError, json: boolean): void {
+  if (json) console.log(JSON.stringify({ ok: false, error }, undefined, 2));
+  else console.error(`millrace doctor: ${error.message} [${error.code}]`);
+}

@@ -1,0 +1,83 @@
+/**
+ * Every failure that Millrace throws is a MillraceError with a code from this table.
+ *
+ * A code is for programs and never changes its meaning; the message is for people: it names the cause and the mend.
+ * Facts are what the message is made of, as fields, so that nobody has to parse it. Outcomes (a refused rate limit,
+ * a duplicate job) are returned and are not in this table. docs/errors.md explains each code; a test keeps it in step.
+ */
+export const ERROR_CODES = {
+  CAPABILITY_MISSING: 'The connected server lacks a feature that was asked for.',
+  CLOSED: 'Something was used after it had been closed or stopped.',
+  DURATION_INVALID: "A duration is neither a number of milliseconds nor a string such as '30s'.",
+  ENV_INVALID: 'One or more environment variables hold bad values; all of them are listed.',
+  FOLDER_BUSY: 'Another process holds the folder and did not let go of it in time.',
+  FOLDER_UNUSABLE: 'A folder that Millrace must write to cannot be written to.',
+  INPUT_INVALID: 'Data does not match its schema; every path and reason is listed.',
+  KEY_INVALID: 'A part of a Redis key is empty or not a string.',
+  OPTIONS_INVALID: 'One or more options are wrong or unknown; all of them are listed.',
+  PORT_TAKEN: 'The HTTP port cannot be listened on.',
+  PROVISION_FAILED: 'A private redis-server could not be downloaded or unpacked.',
+  REDIS_AUTH_FAILED: 'The server refused the user or the password.',
+  REDIS_CLUSTER_DOWN: 'The Cluster does not serve all of its slots.',
+  REDIS_FAILED: 'The server answered with an error that has no code of its own here.',
+  REDIS_FORBIDDEN: 'The ACL user may not run a command that Millrace needs.',
+  REDIS_NOT_READY: 'The server is there but loads its data, or is busy with a script.',
+  REDIS_NOT_REDIS: 'Something answers at the address, but it is not a Redis server.',
+  REDIS_TIMEOUT: 'A command had no answer within its deadline; whether it ran is unknown.',
+  REDIS_TLS_FAILED: 'The TLS handshake with the server failed.',
+  REDIS_TOO_OLD: 'The server is older than the oldest supported version.',
+  REDIS_UNREACHABLE: 'No connection to the server, or the connection was lost.',
+  REDIS_WRITES_REFUSED: 'The server is there but takes no writes: a replica, out of memory, or its disk failed.',
+  REDIS_WRONG_TOPOLOGY: 'The address is of another kind (standalone, Sentinel, Cluster) than the options say.',
+  SCRIPT_FAILED: 'A Lua script ended with an error.',
+  SCRIPT_INVALID: 'A Lua file is missing, or its names differ from those given to defineScript.',
+  SCRIPT_SLOTS_DIFFER: 'The keys of one script call do not share a hash tag, so no Cluster could run it.',
+  SERVER_START_FAILED: 'The embedded redis-server did not start, or stopped by itself.',
+  SERVER_UNAVAILABLE: 'No redis-server could be found or provisioned; every way to get one is listed.',
+} as const satisfies Record<string, string>;
+
+/** One of the codes in the table. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/**
+ * The one error class of Millrace.
+ *
+ * @example
+ * try {
+ *   await platform.start();
+ * } catch (error) {
+ *   if (isMillraceError(error, 'REDIS_AUTH_FAILED')) console.error('check REDIS_PASSWORD:', error.facts.address);
+ *   throw error;
+ * }
+ */
+export class MillraceError extends Error {
+  override readonly name = 'MillraceError';
+  readonly code: ErrorCode;
+  /** What the message was made of, by name. Never holds a password. */
+  readonly facts: Readonly<Record<string, unknown>>;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    { cause, ...facts }: { cause?: unknown; [fact: string]: unknown } = {},
+  ) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.facts = Object.freeze(facts);
+  }
+
+  /** What logs and `--json` output show. */
+  toJSON(): { code: ErrorCode; message: string; facts: Readonly<Record<string, unknown>> } {
+    return { code: this.code, message: this.message, facts: this.facts };
+  }
+}
+
+/**
+ * Whether a caught value is a MillraceError, and of the given code if one is given.
+ *
+ * @example
+ * if (isMillraceError(error, 'REDIS_TIMEOUT')) return fallback;
+ */
+export function isMillraceError(error: unknown, code?: ErrorCode): error is MillraceError {
+  return error instanceof MillraceError && (code === undefined || error.code === code);
+}

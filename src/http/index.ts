@@ -1,0 +1,3 @@
+/** Published as `millrace/http`: what needs Express. */
+export { healthRouter, type HealthSource } from './health.ts';
+export { listen, type Listener } from './listen.ts';

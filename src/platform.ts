@@ -1,0 +1,224 @@
+/**
+ * The composition root: every module is made and wired here, and nowhere else.
+ *
+ *   created --start()--> starting --> running --stop()--> stopping --> stopped
+ *                            |--what failed--> undone, and stopped
+ *
+ * start() and stop() may be called in any order and more than once; stop() undoes in reverse what start() did.
+ */
+import { z } from 'zod';
+import { withDeadline } from './clock.ts';
+import { MillraceError } from './errors.ts';
+import { runChecks, type Health } from './health.ts';
+import { createLogger, type Logger, type LogOptions } from './log.ts';
+import { secretsOf, type RedisOptions } from './redis/address.ts';
+import { createConnections, type Connections } from './redis/connect.ts';
+import { diagnose, type Report } from './redis/doctor.ts';
+import { defaultCacheFolder, formatProgress, startEmbedded, type EmbeddedRedis } from './redis/embedded/embedded.ts';
+import { OLDEST_EMBEDDED } from './redis/embedded/find-server.ts';
+import { checkPrefix, DEFAULT_PREFIX } from './redis/keys.ts';
+import { probeServer } from './redis/probe.ts';
+import type { ServerInfo } from './redis/server-info.ts';
+import { serverName } from './redis/server-info.ts';
+import { checkOptions } from './schema.ts';
+
+/** Options of the embedded Redis, used when `redis` is not given. */
+export interface EmbeddedRedisOptions {
+  /** The project's folder for data. Default `.millrace` in the working folder. */
+  folder?: string | undefined;
+  /** Where fetched servers are kept for all projects of this user. Default `~/.cache/millrace`. */
+  cacheFolder?: string | undefined;
+  /** A redis-server program to run, and no other. Default: found, or fetched. */
+  server?: string | undefined;
+  /** Whether a server may be fetched. Default true. */
+  mayDownload?: boolean | undefined;
+}
+
+/** Options of the platform. */
+export interface PlatformOptions {
+  /** The first part of every key, so that several platforms can share a Redis. Default `millrace`. Changing it leaves the data under the old one behind. */
+  prefix?: string | undefined;
+  /** Where Redis is. Default: the embedded Redis of this folder. */
+  redis?: RedisOptions | undefined;
+  embedded?: EmbeddedRedisOptions | undefined;
+  /** How to log, or a pino logger to use. Default: `info`, readable on a terminal, JSON elsewhere. */
+  log?: LogOptions | Logger | undefined;
+  /** Called with each step of a long start, such as the download of a server. Default: they are logged. */
+  onProgress?: ((line: string) => void) | undefined;
+}
+
+/** A platform: everything that a process needs of Millrace. */
+export interface Platform {
+  readonly prefix: string;
+  readonly log: Logger;
+  /** The connections to Redis. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly redis: Connections;
+  /** What runs, in plain words; empty before start(). */
+  summary(): string[];
+  /** Finds or starts Redis, and looks whether it can be worked with. @throws MillraceError that says what is wrong. */
+  start(): Promise<void>;
+  /** Closes the connections and stops an embedded Redis that this process owns. */
+  stop(): Promise<void>;
+  /** Whether this process is worth keeping. */
+  alive(): Promise<Health>;
+  /** Whether it can do its work now. */
+  ready(): Promise<Health>;
+  /** A full look at the server: facts, and findings with what each means and how to mend it. */
+  diagnose(): Promise<Report>;
+}
+
+const READY_WITHIN_MS = 1_000;
+
+const optionsSchema = z.strictObject({
+  prefix: z.string().default(DEFAULT_PREFIX),
+  redis: z
+    .custom<RedisOptions>((value) => typeof value === 'object' && value !== null, 'expected an object')
+    .optional(),
+  embedded: z
+    .strictObject({
+      folder: z.string().optional(),
+      cacheFolder: z.string().optional(),
+      server: z.string().optional(),
+      mayDownload: z.boolean().optional(),
+    })
+    .optional(),
+  log: z
+    .custom<LogOptions | Logger>((value) => typeof value === 'object' && value !== null, 'expected an object')
+    .optional(),
+  onProgress: z
+    .custom<(line: string) => void>((value) => typeof value === 'function', 'expected a function')
+    .optional(),
+});
+
+/**
+ * A platform with the options given; `readEnv()` makes them of the environment.
+ *
+ * @example
+ * const platform = createPlatform({ redis: { url: 'redis://127.0.0.1:6379' } });
+ * await platform.start();
+ * await platform.redis.commands().set('greeting', 'hello');
+ * await platform.stop();
+ * @throws MillraceError OPTIONS_INVALID
+ */
+export function createPlatform(options: PlatformOptions = {}): Platform {
+  const checked = checkOptions(optionsSchema, options, 'createPlatform');
+  checkPrefix(checked.prefix);
+  return new RunningPlatform(checked);
+}
+
+interface Running {
+  connections: Connections;
+  embedded: EmbeddedRedis | undefined;
+  server: ServerInfo;
+}
+
+class RunningPlatform implements Platform {
+  readonly prefix: string;
+  readonly log: Logger;
+  readonly #options: z.output<typeof optionsSchema>;
+  #starting: Promise<Running> | undefined;
+  #running: Running | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: z.output<typeof optionsSchema>) {
+    this.#options = options;
+    this.prefix = options.prefix;
+    this.log = loggerOf(options);
+  }
+
+  get redis(): Connections {
+    if (this.#running) return this.#running.connections;
+    throw new MillraceError(
+      'CLOSED',
+      this.#stopping ? 'the platform has been stopped' : 'the platform has not been started; await start()',
+      {},
+    );
+  }
+
+  summary(): string[] {
+    if (!this.#running) return [];
+    const { connections, embedded, server } = this.#running;
+    if (!embedded) return [`Redis      ${serverName(server)} at ${connections.label}`];
+    const owner = embedded.isOwner ? 'started by this process' : 'of another process in this folder';
+    return [
+      `Redis      ${serverName(server)}, embedded, ${owner}`,
+      `           127.0.0.1:${embedded.port}, data in ${embedded.folder}`,
+    ];
+  }
+
+  async start(): Promise<void> {
+    if (this.#stopping) throw new MillraceError('CLOSED', 'the platform has been stopped; create a new one', {});
+    this.#starting ??= this.#start();
+    this.#running = await this.#starting;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async alive(): Promise<Health> {
+    return runChecks({
+      platform: async () => (this.#stopping ? 'stopping' : undefined),
+      redisServer: async () => this.#running?.embedded?.failure()?.message,
+    });
+  }
+
+  async ready(): Promise<Health> {
+    return runChecks({
+      platform: async () => (this.#stopping ? 'stopping' : this.#running ? undefined : 'starting'),
+      redis: () => this.#checkRedis(),
+    });
+  }
+
+  diagnose(): Promise<Report> {
+    return diagnose(this.redis, this.prefix);
+  }
+
+  async #checkRedis(): Promise<string | undefined> {
+    if (!this.#running) return 'not connected yet';
+    const late = (): Error =>
+      new MillraceError('REDIS_TIMEOUT', `Redis at ${this.redis.label}: no answer in ${READY_WITHIN_MS} ms`, {});
+    await withDeadline(probeServer(this.redis, this.prefix), READY_WITHIN_MS, late);
+    return undefined;
+  }
+
+  async #start(): Promise<Running> {
+    const embedded = this.#options.redis ? undefined : await this.#startEmbedded();
+    const options = this.#options.redis ?? { url: embedded?.url };
+    let connections: Connections | undefined;
+    try {
+      connections = createConnections(options, this.log.child({ module: 'redis' }));
+      const server = await connections.verify({ oldest: embedded && OLDEST_EMBEDDED });
+      return { connections, embedded, server };
+    } catch (error) {
+      await connections?.close();
+      await embedded?.stop();
+      throw error;
+    }
+  }
+
+  #startEmbedded(): Promise<EmbeddedRedis> {
+    const { embedded = {}, onProgress = (line: string) => this.log.info(line) } = this.#options;
+    return startEmbedded({
+      folder: embedded.folder ?? '.millrace',
+      cacheFolder: embedded.cacheFolder ?? defaultCacheFolder(),
+      server: embedded.server,
+      mayDownload: embedded.mayDownload,
+      log: this.log.child({ module: 'embedded-redis' }),
+      onProgress: (progress) => onProgress(formatProgress(progress)),
+    });
+  }
+
+  async #stop(): Promise<void> {
+    const running = await this.#starting?.catch(() => undefined); // start() has told its caller why it failed.
+    this.#running = undefined;
+    await running?.connections.close();
+    await running?.embedded?.stop();
+  }
+}
+
+function loggerOf({ log, redis }: PlatformOptions): Logger {
+  if (log && 'child' in log) return log;
+  return createLogger({ ...log, secrets: [...(log?.secrets ?? []), ...(redis ? secretsOf(redis) : [])] });
+}

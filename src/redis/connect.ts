@@ -1,0 +1,269 @@
+/**
+ * The connections of one process: one client per role, opened on first use, closed in reverse order.
+ *
+ * Every client has an `error` listener, so a lost server never ends the process; the loss and the return are logged once
+ * each, not once an attempt. Nothing but this folder creates clients.
+ */
+import { hostname } from 'node:os';
+import { Cluster } from 'ioredis';
+import { withDeadline } from '../clock.ts';
+import { formatMs } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import { silentLogger, type Logger } from '../log.ts';
+import { parseAddress, type Address, type RedisOptions, type Topology } from './address.ts';
+import { readCapabilities, type Capabilities } from './capabilities.ts';
+import { createIoRedis, createNodeRedis, type RedisClient, type Role, type SearchClient } from './clients.ts';
+import { explainRedisError } from './explain.ts';
+import { type ServerInfo } from './server-info.ts';
+import { verifyServer } from './verify.ts';
+
+/** How long close() waits for commands that are under way before it hangs up. */
+const CLOSE_WITHIN_MS = 1_000;
+
+/** All connections of one process to one Redis. */
+export interface Connections {
+  readonly topology: Topology;
+  /** Where the server is, without any secret. */
+  readonly label: string;
+  /** Looks at the server with a connection of its own. @throws MillraceError that says what is wrong. */
+  verify(options?: { oldest?: string | undefined }): Promise<ServerInfo>;
+  /** What the server can do; asked once per connection, and again after a failover. */
+  capabilities(): Promise<Capabilities>;
+  /** For BullMQ. */
+  queue(): RedisClient;
+  /** For everything that is asked and answered. */
+  commands(): RedisClient;
+  /** For pub/sub. */
+  subscriber(): RedisClient;
+  /** A new client for a loop of blocking reads, named after its purpose; its owner may close it before the others. */
+  blocking(purpose: string): RedisClient;
+  /** For vectors and the Query Engine. @throws MillraceError when it cannot connect; the next call tries again. */
+  search(): Promise<SearchClient>;
+  /** Closes what was opened, the latest first. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+interface Opened {
+  close: () => Promise<void>;
+}
+
+/**
+ * The connections that the options describe. Opens nothing yet.
+ *
+ * @example
+ * const connections = createConnections({ url: 'redis://127.0.0.1:6379' });
+ * await connections.verify();
+ * await connections.commands().set('greeting', 'hello');
+ * await connections.close();
+ * @throws MillraceError OPTIONS_INVALID
+ */
+export function createConnections(options: RedisOptions, log: Logger = silentLogger): Connections {
+  return new LazyConnections(parseAddress(options), log);
+}
+
+class LazyConnections implements Connections {
+  readonly #address: Address;
+  readonly #log: Logger;
+  readonly #clients = new Map<Role, RedisClient>();
+  #opened: Opened[] = [];
+  #search: Promise<SearchClient> | undefined;
+  #capabilities: Promise<Capabilities> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(address: Address, log: Logger) {
+    this.#address = address;
+    this.#log = log;
+  }
+
+  get topology(): Topology {
+    return this.#address.endpoint.topology;
+  }
+
+  get label(): string {
+    return this.#address.label;
+  }
+
+  async verify(options: { oldest?: string | undefined } = {}): Promise<ServerInfo> {
+    return verifyServer(this.#address, this.#log, options);
+  }
+
+  async capabilities(): Promise<Capabilities> {
+    const asked = (this.#capabilities ??= readCapabilities(this.commands()));
+    try {
+      return await asked;
+    } catch (error) {
+      if (this.#capabilities === asked) this.#capabilities = undefined;
+      throw explainRedisError(error, this.label);
+    }
+  }
+
+  queue(): RedisClient {
+    return this.#shared('queue');
+  }
+
+  commands(): RedisClient {
+    return this.#shared('commands');
+  }
+
+  subscriber(): RedisClient {
+    return this.#shared('subscriber');
+  }
+
+  blocking(purpose: string): RedisClient {
+    return this.#open('blocking', purpose);
+  }
+
+  async search(): Promise<SearchClient> {
+    this.#checkOpen();
+    const connecting = (this.#search ??= this.#connectSearch());
+    try {
+      return await connecting;
+    } catch (error) {
+      if (this.#search === connecting) this.#search = undefined;
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    return this.#closing;
+  }
+
+  #shared(role: Exclude<Role, 'search' | 'blocking'>): RedisClient {
+    let client = this.#clients.get(role);
+    if (!client) {
+      client = this.#open(role);
+      this.#clients.set(role, client);
+      if (role === 'commands') this.#forgetCapabilitiesOnChange(client);
+    }
+    return client;
+  }
+
+  #open(role: Exclude<Role, 'search'>, purpose?: string): RedisClient {
+    this.#checkOpen();
+    const client = createIoRedis(this.#address, role, this.#nameOf(role, purpose));
+    this.#watch(client, purpose === undefined ? role : `${role} ${purpose}`);
+    const opened: Opened = { close: () => closeIoRedis(client, role) };
+    this.#opened.push(opened);
+    client.once('end', () => (this.#opened = this.#opened.filter((other) => other !== opened)));
+    return client;
+  }
+
+  async #connectSearch(): Promise<SearchClient> {
+    const client = createNodeRedis(this.#address, this.#nameOf('search'));
+    const outage = this.#outageLog('search');
+    client.on('error', outage.lost);
+    client.on('ready', outage.back);
+    const opened: Opened = { close: () => closeNodeRedis(client) };
+    this.#opened.push(opened);
+    try {
+      await withDeadline<unknown>(
+        client.connect(),
+        this.#address.connectTimeoutMs,
+        () => new Error('ETIMEDOUT no connection'),
+      );
+      return client;
+    } catch (error) {
+      this.#opened = this.#opened.filter((other) => other !== opened);
+      destroy(client);
+      throw explainRedisError(error, this.label);
+    }
+  }
+
+  #watch(client: RedisClient, name: string): void {
+    const outage = this.#outageLog(name);
+    client.on('error', outage.lost);
+    client.on('ready', outage.back);
+    if (client.isCluster) {
+      client.on('node error', (error: Error, node: string) => {
+        this.#log.debug({ role: name, node }, explainRedisError(error, node).message);
+      });
+    }
+  }
+
+  /** Logs the first error of an outage, each new kind of error within it, and its end. */
+  #outageLog(role: string): { lost: (error: unknown) => void; back: () => void } {
+    let since: number | undefined;
+    let lastCode: string | undefined;
+    return {
+      lost: (error) => {
+        const explained = explainRedisError(error, this.label);
+        since ??= performance.now();
+        if (explained.code === lastCode) return;
+        lastCode = explained.code;
+        this.#log.warn({ role, code: explained.code }, `${explained.message}; retrying`);
+      },
+      back: () => {
+        if (since === undefined) return;
+        this.#log.info({ role }, `connected to Redis again after ${formatMs(performance.now() - since)}`);
+        since = undefined;
+        lastCode = undefined;
+      },
+    };
+  }
+
+  #forgetCapabilitiesOnChange(client: RedisClient): void {
+    const forget = (): void => {
+      this.#capabilities = undefined;
+    };
+    if (!(client instanceof Cluster)) {
+      client.on('close', forget);
+      return;
+    }
+    let masters = '';
+    client.on('refresh', () => {
+      const now = client
+        .nodes('master')
+        .map(({ options }) => `${options.host}:${options.port}`)
+        .toSorted()
+        .join();
+      if (masters !== '' && now !== masters) forget();
+      masters = now;
+    });
+  }
+
+  /** `millrace:commands:web-1:4711`: CLIENT LIST then tells who holds which connection. */
+  #nameOf(role: Role, purpose?: string): string {
+    const parts = [this.#address.name, role, purpose, hostname(), String(process.pid)];
+    return parts
+      .filter((part) => part !== undefined)
+      .join(':')
+      .replaceAll(/[^\w.:-]/g, '-');
+  }
+
+  #checkOpen(): void {
+    if (this.#closing) throw new MillraceError('CLOSED', 'the connections to Redis have been closed', {});
+  }
+
+  async #closeAll(): Promise<void> {
+    for (const { close } of this.#opened.toReversed()) await close();
+    this.#opened = [];
+  }
+}
+
+/** Says goodbye where somebody may still wait for an answer; hangs up where nobody does, or where the goodbye is not answered. */
+async function closeIoRedis(client: RedisClient, role: Role): Promise<void> {
+  if (client.status === 'end') return;
+  const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
+  if (client.status === 'ready' && role !== 'blocking') {
+    const goodbye = withDeadline(client.quit(), CLOSE_WITHIN_MS, () => new Error('no answer to QUIT'));
+    await goodbye.then(undefined, () => client.disconnect());
+  } else {
+    client.disconnect();
+  }
+  await withDeadline(ended, CLOSE_WITHIN_MS, () => new Error('no end')).catch(() => undefined); // The socket is destroyed all the same.
+}
+
+async function closeNodeRedis(client: SearchClient): Promise<void> {
+  await withDeadline(client.close(), CLOSE_WITHIN_MS, () => new Error('no answer')).then(undefined, () =>
+    destroy(client),
+  );
+}
+
+function destroy(client: SearchClient): void {
+  try {
+    client.destroy();
+  } catch {
+    return; // It never opened, or has closed by itself.
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Looks at the server before anything relies on it, and says in one error what is wrong.
+ *
+ * The long-lived clients retry by design, so a refused password would show as a silent wait or as a page of retries. This
+ * look uses connections of its own that never retry, and leaves nothing open.
+ */
+import type { Redis } from 'ioredis';
+import type { Logger } from '../log.ts';
+import { withDeadline } from '../clock.ts';
+import { formatMs } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import { formatHostPort, type Address, type HostPort } from './address.ts';
+import { createOneShot } from './clients.ts';
+import { explainRedisError } from './explain.ts';
+import { isAtLeast, OLDEST_SUPPORTED, parseInfo, serverName, type ServerInfo } from './server-info.ts';
+
+type Target = HostPort | { socketPath: string };
+
+/**
+ * INFO of the server (of a Sentinel set the master's, of a Cluster that of the first node which answers), once all is well.
+ *
+ * @throws MillraceError with the code of what is wrong: REDIS_UNREACHABLE, REDIS_AUTH_FAILED, REDIS_NOT_REDIS, REDIS_TOO_OLD ...
+ */
+export async function verifyServer(
+  address: Address,
+  log: Logger,
+  options: { oldest?: string | undefined } = {},
+): Promise<ServerInfo> {
+  const info = await look(address, log);
+  const oldest = options.oldest ?? OLDEST_SUPPORTED[info.kind];
+  if (!isAtLeast(info.version, oldest)) {
+    throw new MillraceError(
+      'REDIS_TOO_OLD',
+      `Redis at ${address.label}: ${serverName(info)} is too old; Redis ${OLDEST_SUPPORTED.redis}, Valkey ${OLDEST_SUPPORTED.valkey} or newer is needed`,
+      { address: address.label, version: info.version, oldest },
+    );
+  }
+  const policy = info.fields.get('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction') {
+    log.warn(
+      { policy },
+      `the server's maxmemory-policy is ${policy}: when memory runs short it may evict jobs; set it to noeviction`,
+    );
+  }
+  return info;
+}
+
+function look(address: Address, log: Logger): Promise<ServerInfo> {
+  const { endpoint } = address;
+  switch (endpoint.topology) {
+    case 'standalone':
+      return lookAtStandalone(address, endpoint);
+    case 'sentinel':
+      return lookThroughSentinels(address, endpoint, log);
+    case 'cluster':
+      return lookAtCluster(address, endpoint.nodes, log);
+  }
+}
+
+async function lookAtStandalone(address: Address, target: Target): Promise<ServerInfo> {
+  const info = await ask(address, target, async (client) => parseInfo(await client.info()));
+  if (info.mode === 'cluster') throw wrongTopology(address, 'a Cluster node', 'list the nodes in REDIS_CLUSTER_NODES');
+  if (info.mode === 'sentinel') throw wrongTopology(address, 'a Sentinel', 'set REDIS_SENTINELS and REDIS_MASTER_NAME');
+  if (info.role === 'slave') throw explainRedisError(new Error('READONLY it follows a master'), address.label);
+  return info;
+}
+
+async function lookAtCluster(address: Address, nodes: readonly HostPort[], log: Logger): Promise<ServerInfo> {
+  const [info, state] = await firstThatAnswers(address, nodes, 'server', log, async (client) => {
+    const node = parseInfo(await client.info());
+    if (node.mode !== 'cluster')
+      throw wrongTopology(address, `a ${node.mode} server`, 'set REDIS_URL instead of REDIS_CLUSTER_NODES');
+    return [node, parseInfo(await client.cluster('INFO')).fields] as const;
+  });
+  if (state.get('cluster_state') === 'ok') return info;
+  const slots = `${state.get('cluster_slots_ok') ?? 0} of 16384 slots are served`;
+  throw new MillraceError(
+    'REDIS_CLUSTER_DOWN',
+    `Redis at ${address.label}: the Cluster does not serve all of its slots (${slots}). A master is down and no replica has taken over, or slots were never assigned; see CLUSTER NODES`,
+    { address: address.label, slotsServed: Number(state.get('cluster_slots_ok') ?? 0) },
+  );
+}
+
+async function lookThroughSentinels(
+  address: Address,
+  endpoint: { sentinels: HostPort[]; masterName: string },
+  log: Logger,
+): Promise<ServerInfo> {
+  const { masterName } = endpoint;
+  const found = await firstThatAnswers(address, endpoint.sentinels, 'sentinel', log, async (client) => {
+    try {
+      return (await client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName)) as [string, string] | null;
+    } catch (error) {
+      if (error instanceof Error && error.message.includes('unknown command')) {
+        throw wrongTopology(
+          address,
+          'not a Sentinel',
+          'list Sentinels (port 26379 as a rule) in REDIS_SENTINELS, or set REDIS_URL',
+        );
+      }
+      throw error;
+    }
+  });
+  if (!found) {
+    throw new MillraceError(
+      'REDIS_UNREACHABLE',
+      `Redis at ${address.label}: the Sentinels watch no master named "${masterName}". Check REDIS_MASTER_NAME`,
+      { address: address.label, masterName },
+    );
+  }
+  return ask(address, { host: found[0], port: Number(found[1]) }, async (client) => parseInfo(await client.info()));
+}
+
+async function firstThatAnswers<T>(
+  address: Address,
+  nodes: readonly HostPort[],
+  as: 'server' | 'sentinel',
+  log: Logger,
+  question: (client: Redis) => Promise<T>,
+): Promise<T> {
+  let firstError: unknown;
+  for (const node of nodes) {
+    try {
+      return await ask(address, node, question, as);
+    } catch (error) {
+      firstError ??= error;
+      log.warn({ node: formatHostPort(node) }, `one of several nodes does not answer: ${(error as Error).message}`);
+    }
+  }
+  throw firstError;
+}
+
+async function ask<T>(
+  address: Address,
+  target: Target,
+  question: (client: Redis) => Promise<T>,
+  as: 'server' | 'sentinel' = 'server',
+): Promise<T> {
+  const label = labelOf(address, target);
+  const client = createOneShot(address, target, as);
+  let firstError: unknown;
+  let isConnected = false;
+  client.on('error', (error) => (firstError ??= error));
+  client.on('connect', () => (isConnected = true));
+  const late = (): MillraceError =>
+    new MillraceError(
+      isConnected ? 'REDIS_TIMEOUT' : 'REDIS_UNREACHABLE',
+      isConnected
+        ? `Redis at ${label}: something accepts connections but has not answered in ${formatMs(address.connectTimeoutMs)}: a frozen server, or another program. Check host and port`
+        : `Redis at ${label}: no connection in ${formatMs(address.connectTimeoutMs)}. Check the address, the network and the firewall`,
+      { address: label },
+    );
+  try {
+    return await withDeadline(
+      client.connect().then(() => question(client)),
+      address.connectTimeoutMs,
+      late,
+    );
+  } catch (error) {
+    throw explainHandshake(firstError ?? error, isConnected, label);
+  } finally {
+    client.disconnect();
+  }
+}
+
+/** A server that hangs up during the handshake has said nothing, which is what a TLS port does to a plain client. */
+function explainHandshake(error: unknown, isConnected: boolean, label: string): MillraceError {
+  const explained = explainRedisError(error, label);
+  const hungUp = error instanceof Error && /Connection is closed|ECONNRESET/.test(error.message);
+  if (!hungUp || !isConnected) return explained;
+  return new MillraceError(
+    'REDIS_NOT_REDIS',
+    `Redis at ${label}: the connection was closed without an answer. Another program listens there, or the server wants TLS (rediss://)`,
+    { address: label, cause: error },
+  );
+}
+
+function wrongTopology(address: Address, what: string, mend: string): MillraceError {
+  return new MillraceError('REDIS_WRONG_TOPOLOGY', `Redis at ${address.label}: this is ${what}; ${mend}`, {
+    address: address.label,
+  });
+}
+
+function labelOf(address: Address, target: Target): string {
+  if (address.endpoint.topology === 'standalone' || 'socketPath' in target) return address.label;
+  return `${address.tls ? 'rediss' : 'redis'}://${formatHostPort(target)}`;
+}

@@ -1,0 +1,21 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+// eslint-disable-next-line import/no-default-export -- vitest reads the default export.
+export default defineConfig({
+  root,
+  resolve: { conditions: ['millrace-source'] },
+  ssr: { resolve: { conditions: ['millrace-source'] } },
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
+    setupFiles: ['test/support/leaks.ts'],
+    // Real servers start and fail over in these tests; on two cores a few seconds are no sign of a fault.
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    pool: 'forks',
+    reporters: ['default'],
+  },
+});
