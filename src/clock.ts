@@ -17,14 +17,21 @@ export interface Clock {
   sleep(ms: number, options?: { signal?: AbortSignal | undefined }): Promise<void>;
 }
 
+/** A timer of Node's that is set for longer than this fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** The machine's own time. */
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   async sleep(ms, { signal } = {}) {
     signal?.throwIfAborted();
+    let leftMs = ms;
     try {
-      await delay(ms, undefined, signal ? { signal } : undefined);
+      do {
+        await delay(Math.min(leftMs, LONGEST_TIMER_MS), undefined, signal ? { signal } : undefined);
+        leftMs -= LONGEST_TIMER_MS;
+      } while (leftMs > 0);
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
@@ -42,7 +49,11 @@ export const systemClock: Clock = {
 export async function withDeadline<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late()), ms);
+    const wait = (leftMs: number): void => {
+      const next = (): void => (leftMs > LONGEST_TIMER_MS ? wait(leftMs - LONGEST_TIMER_MS) : reject(late()));
+      timer = setTimeout(next, Math.min(leftMs, LONGEST_TIMER_MS));
+    };
+    wait(ms);
   });
   try {
     return await Promise.race([promise, deadline]);

@@ -4,7 +4,7 @@
  * The type catches `'5 minutes'` at compile time and toMs() catches it at run time, so that an environment variable
  * is held to the same rule as a literal.
  */
-import { MillraceError } from './errors.ts';
+import { describeValue, MillraceError } from './errors.ts';
 
 const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
 
@@ -18,18 +18,19 @@ const PATTERN = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/;
 /** What a duration looks like, for messages. */
 export const DURATION_FORM = "a number of milliseconds or a string such as '500ms', '30s', '5m', '1h', '1d'";
 
-/** The duration in milliseconds, or undefined when it is not one: negative, endless, unitless text, or no duration at all. */
+/**
+ * The duration in whole milliseconds, which is what Redis takes; undefined when it is not one: negative, endless, unitless
+ * text, or no duration at all.
+ */
 export function tryToMs(duration: unknown): number | undefined {
-  if (typeof duration === 'number') return isSafe(duration) ? duration : undefined;
+  if (typeof duration === 'number') return wholeMs(duration);
   if (typeof duration !== 'string') return undefined;
   const match = PATTERN.exec(duration);
-  if (!match) return undefined;
-  const ms = Math.round(Number(match[1]) * MS_PER_UNIT[match[2] as Unit]);
-  return isSafe(ms) ? ms : undefined;
+  return match ? wholeMs(Number(match[1]) * MS_PER_UNIT[match[2] as Unit]) : undefined;
 }
 
 /**
- * The duration in milliseconds.
+ * The duration in whole milliseconds.
  *
  * @example
  * toMs('5m'); // 300000
@@ -38,30 +39,40 @@ export function tryToMs(duration: unknown): number | undefined {
 export function toMs(duration: Duration): number {
   const ms = tryToMs(duration);
   if (ms === undefined) {
-    throw new MillraceError(
-      'DURATION_INVALID',
-      `expected ${DURATION_FORM}, got ${JSON.stringify(duration) ?? 'undefined'}`,
-      {
-        duration,
-      },
-    );
+    throw new MillraceError('DURATION_INVALID', `expected ${DURATION_FORM}, got ${describeValue(duration)}`, {
+      duration,
+    });
   }
   return ms;
 }
 
-/** Milliseconds in the largest unit that keeps them readable: 340 ms, 1.5 s, 12 min, 3.2 h, 5 d. */
+const SHOWN_UNITS = [
+  { unit: 'ms', ms: 1, below: 1_000 },
+  { unit: 's', ms: 1_000, below: 60 },
+  { unit: 'min', ms: 60_000, below: 60 },
+  { unit: 'h', ms: 3_600_000, below: 24 },
+] as const;
+
+/**
+ * Milliseconds in the largest unit that keeps them readable.
+ *
+ * @example
+ * formatMs(90_000); // '1.5 min'
+ */
 export function formatMs(ms: number): string {
-  if (ms < 1_000) return `${trim(ms)} ms`;
-  if (ms < 60_000) return `${trim(ms / 1_000)} s`;
-  if (ms < 3_600_000) return `${trim(ms / 60_000)} min`;
-  if (ms < 86_400_000) return `${trim(ms / 3_600_000)} h`;
-  return `${trim(ms / 86_400_000)} d`;
+  for (const shown of SHOWN_UNITS) {
+    const count = rounded(ms / shown.ms);
+    if (count < shown.below) return `${count} ${shown.unit}`;
+  }
+  return `${rounded(ms / MS_PER_UNIT.d)} d`;
 }
 
-function trim(value: number): string {
-  return String(Number(value.toPrecision(value < 100 ? 2 : 3)));
+/** Two digits where there are fewer before the point, else a whole number. */
+function rounded(value: number): number {
+  return value < 10 ? Number(value.toPrecision(2)) : Math.round(value);
 }
 
-function isSafe(ms: number): boolean {
-  return ms >= 0 && Number.isSafeInteger(Math.round(ms));
+function wholeMs(ms: number): number | undefined {
+  const whole = Math.round(ms);
+  return ms >= 0 && Number.isSafeInteger(whole) ? whole : undefined;
 }

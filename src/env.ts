@@ -8,21 +8,25 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DURATION_FORM, tryToMs, type Duration } from './durations.ts';
-import { MillraceError } from './errors.ts';
+import { describeValue, isMillraceError } from './errors.ts';
 import { LOG_LEVELS } from './log.ts';
 import type { PlatformOptions } from './platform.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { defaultCacheFolder } from './redis/embedded/embedded.ts';
-import { DEFAULT_PREFIX } from './redis/keys.ts';
+import { DEFAULT_PREFIX, isPrefix, PREFIX_FORM } from './redis/keys.ts';
 import { faultsError, nearest, type Fault } from './schema.ts';
 
 const text = z.string();
-const list = z.string().transform((value) =>
-  value
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== ''),
-);
+const list = z
+  .string()
+  .transform((value) =>
+    value
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  )
+  .refine((items) => items.length > 0, 'expected host:port, or several of them with commas between');
+const prefix = z.string().refine(isPrefix, `expected ${PREFIX_FORM}`);
 const flag = z
   .enum(['true', 'false', '1', '0'], { error: 'expected true or false' })
   .transform((value) => value === 'true' || value === '1');
@@ -36,12 +40,19 @@ const duration = z
   .string()
   .refine((value) => asDuration(value) !== undefined, `expected ${DURATION_FORM}`)
   .transform((value) => asDuration(value) ?? 0);
+const PEM_BEGIN = '-----BEGIN';
 const pemFile = z.string().transform((file, context) => {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    context.addIssue(`expected a PEM file that can be read: ${(error as Error).message}`);
+  const refuse = (detail: string) => {
+    context.addIssue(`expected the name of a PEM file${detail}`);
     return z.NEVER;
+  };
+  if (file.includes(PEM_BEGIN)) return refuse(', not its text');
+  try {
+    const pem = readFileSync(file, 'utf8');
+    return pem.includes(PEM_BEGIN) ? pem : refuse(`, which has ${PEM_BEGIN} in it`);
+  } catch (error) {
+    // The message would repeat the name, which may be a key without its first line.
+    return refuse(` that can be read (${(error as NodeJS.ErrnoException).code})`);
   }
 });
 
@@ -64,7 +75,7 @@ export const ENV_SCHEMA = z.object({
   REDIS_TLS_REJECT_UNAUTHORIZED: flag.optional(),
   REDIS_CONNECT_TIMEOUT: duration.optional(),
   REDIS_COMMAND_TIMEOUT: duration.optional(),
-  MILLRACE_PREFIX: text.default(DEFAULT_PREFIX),
+  MILLRACE_PREFIX: prefix.default(DEFAULT_PREFIX),
   MILLRACE_DATA: text.default('.millrace'),
   MILLRACE_CACHE: text.optional(),
   MILLRACE_REDIS_SERVER: text.optional(),
@@ -78,6 +89,8 @@ export const ENV_SCHEMA = z.object({
 });
 
 type Env = z.output<typeof ENV_SCHEMA>;
+/** The variables that are set, by name. */
+type Given = Readonly<Record<string, string | undefined>>;
 
 /** What the environment says: the platform's options, and where its HTTP endpoints listen. */
 export interface Configuration {
@@ -96,32 +109,54 @@ export interface Configuration {
 export function readEnv(env: NodeJS.ProcessEnv = process.env): Configuration {
   // An empty variable is one that is not set: compose files and shells leave such behind.
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const result = ENV_SCHEMA.safeParse(given);
-  const faults = [...(result.error?.issues ?? []).map((issue) => faultOf(issue, given)), ...mistypedNames(given)];
-  const redis = result.success ? redisOptions(result.data, faults) : undefined;
-  if (!result.success || faults.length > 0) throw faultsError('ENV_INVALID', 'the environment has faults', faults);
+  const issues = ENV_SCHEMA.safeParse(given).error?.issues ?? [];
+  const faults = [...issues.map((issue) => faultOf(issue, given)), ...mistypedNames(given)];
+  // Every variable may be missing, so what is left without the bad ones is checked too, and all faults are told at once.
+  const bad = new Set(faults.map(({ path }) => path));
+  const checked = ENV_SCHEMA.parse(Object.fromEntries(Object.entries(given).filter(([name]) => !bad.has(name))));
+  const redis = ADDRESSES.some((name) => name in given) ? redisOptions(checked) : undefined;
+  if (!redis) faults.push(...lonelyNames(given).filter(({ path }) => !bad.has(path)));
+  else if (!ADDRESSES.some((name) => bad.has(name))) faults.push(...faultsOf(redis));
+  if (faults.length > 0) throw faultsError('ENV_INVALID', 'the environment has faults', faults);
   return {
     platform: {
-      prefix: result.data.MILLRACE_PREFIX,
+      prefix: checked.MILLRACE_PREFIX,
       redis,
       embedded: {
-        folder: resolve(result.data.MILLRACE_DATA),
-        cacheFolder: resolve(result.data.MILLRACE_CACHE ?? defaultCacheFolder(result.data.XDG_CACHE_HOME)),
-        server: result.data.MILLRACE_REDIS_SERVER,
-        mayDownload: result.data.MILLRACE_DOWNLOAD,
+        folder: resolve(checked.MILLRACE_DATA),
+        cacheFolder: resolve(checked.MILLRACE_CACHE ?? defaultCacheFolder(checked.XDG_CACHE_HOME)),
+        server: checked.MILLRACE_REDIS_SERVER,
+        mayDownload: checked.MILLRACE_DOWNLOAD,
       },
       log: {
-        level: result.data.LOG_LEVEL,
-        format: result.data.LOG_FORMAT ?? (result.data.NODE_ENV === 'production' ? 'json' : undefined),
+        level: checked.LOG_LEVEL,
+        format: checked.LOG_FORMAT ?? (checked.NODE_ENV === 'production' ? 'json' : undefined),
         secrets: redis ? secretsOf(redis) : [],
       },
     },
-    http: { host: result.data.HOST, port: result.data.PORT },
+    http: { host: checked.HOST, port: checked.PORT },
   };
 }
 
-/** Options of the connections; undefined when no address is given, so that the embedded Redis is used. Faults are added to the list. */
-function redisOptions(env: Env, faults: Fault[]): RedisOptions | undefined {
+/** One of these says where Redis is; with none of them the embedded Redis is used. */
+const ADDRESSES = ['REDIS_URL', 'REDIS_SENTINELS', 'REDIS_CLUSTER_NODES'] as const;
+
+/** The variable that stands behind an option of the connections, by the option's path in faults. */
+const VARIABLE_OF: Readonly<Record<string, keyof Env>> = {
+  url: 'REDIS_URL',
+  sentinels: 'REDIS_SENTINELS',
+  masterName: 'REDIS_MASTER_NAME',
+  cluster: 'REDIS_CLUSTER_NODES',
+  sentinelUsername: 'REDIS_SENTINEL_USERNAME',
+  sentinelPassword: 'REDIS_SENTINEL_PASSWORD',
+  database: 'REDIS_DATABASE',
+  tls: 'REDIS_TLS',
+  'tls.cert': 'REDIS_TLS_CERT',
+  connectTimeout: 'REDIS_CONNECT_TIMEOUT',
+  commandTimeout: 'REDIS_COMMAND_TIMEOUT',
+};
+
+function redisOptions(env: Env): RedisOptions {
   const tlsFields = {
     ca: env.REDIS_TLS_CA,
     cert: env.REDIS_TLS_CERT,
@@ -130,7 +165,7 @@ function redisOptions(env: Env, faults: Fault[]): RedisOptions | undefined {
     rejectUnauthorized: env.REDIS_TLS_REJECT_UNAUTHORIZED,
   };
   const hasTlsFields = Object.values(tlsFields).some((value) => value !== undefined);
-  const options: RedisOptions = {
+  return {
     url: env.REDIS_URL,
     sentinels: env.REDIS_SENTINELS,
     masterName: env.REDIS_MASTER_NAME,
@@ -144,61 +179,66 @@ function redisOptions(env: Env, faults: Fault[]): RedisOptions | undefined {
     connectTimeout: env.REDIS_CONNECT_TIMEOUT,
     commandTimeout: env.REDIS_COMMAND_TIMEOUT,
   };
-  if (!env.REDIS_URL && !env.REDIS_SENTINELS && !env.REDIS_CLUSTER_NODES) {
-    const orphans = (['REDIS_MASTER_NAME', 'REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_TLS'] as const).filter(
-      (name) => env[name] !== undefined,
-    );
-    for (const name of orphans) {
-      faults.push({
-        path: name,
-        reason: 'expected an address beside it: REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER_NODES, got none',
-      });
-    }
-    return undefined;
-  }
+}
+
+/** What the connections would refuse, in words of the environment. */
+function faultsOf(redis: RedisOptions): Fault[] {
   try {
-    parseAddress(options);
+    parseAddress(redis);
+    return [];
   } catch (error) {
-    if (!(error instanceof MillraceError)) throw error;
-    faults.push(inWordsOfEnv(error.message));
+    if (!isMillraceError(error, 'OPTIONS_INVALID')) throw error;
+    return (error.facts['faults'] as Fault[]).map(({ path, reason }) =>
+      path === ''
+        ? {
+            path,
+            reason: reason.replaceAll(/\b(?:url|sentinels|cluster)\b/g, (option) => VARIABLE_OF[option] ?? option),
+          }
+        : { path: VARIABLE_OF[path] ?? path, reason },
+    );
   }
-  return options;
 }
 
-const VARIABLE_OF: Readonly<Record<string, string>> = {
-  url: 'REDIS_URL',
-  sentinels: 'REDIS_SENTINELS',
-  masterName: 'REDIS_MASTER_NAME',
-  cluster: 'REDIS_CLUSTER_NODES',
-  database: 'REDIS_DATABASE',
-};
-
-/** `url: expected ...` is about REDIS_URL to someone who set the environment. */
-function inWordsOfEnv(message: string): Fault {
-  const [, option = '', rest = message] = /^(?:redis options: )?(\w+): (.*)$/s.exec(message) ?? [];
-  const path = VARIABLE_OF[option];
-  if (path !== undefined) return { path, reason: rest };
-  const named = message
-    .replaceAll(/\b(url|sentinels|cluster)\b/g, (name) => VARIABLE_OF[name] ?? name)
-    .replace('redis options: ', '');
-  return { path: '', reason: named };
+/** Settings of a connection that is not made, because no address is given. */
+function lonelyNames(given: Given): Fault[] {
+  return Object.keys(ENV_SCHEMA.shape)
+    .filter((name) => name.startsWith('REDIS_') && name in given)
+    .map((path) => ({ path, reason: `expected an address beside it (${ADDRESSES.join(', ')}), got none` }));
 }
 
-/** MILLRACE_ names and REDIS_ names that are near to known ones but unknown: a typing error would silently mean the default. */
-function mistypedNames(given: Readonly<Record<string, string | undefined>>): Fault[] {
+/**
+ * Names that are unknown only by a typing error, which would silently mean the default. All of MILLRACE_ is ours. Of REDIS_,
+ * which others use too, a name is meant that is a letter or two off one that is not set.
+ */
+function mistypedNames(given: Given): Fault[] {
   const known = Object.keys(ENV_SCHEMA.shape);
-  return Object.keys(given)
-    .filter((name) => name.startsWith('MILLRACE_') && !known.includes(name))
-    .map((name) => {
-      const guess = nearest(name, known);
-      return { path: name, reason: `there is no such variable${guess ? `, did you mean ${guess}?` : ''}` };
-    });
+  const missing = known.filter((name) => name.startsWith('REDIS_') && !(name in given));
+  return Object.keys(given).flatMap((name) => {
+    if (known.includes(name)) return [];
+    if (name.startsWith('MILLRACE_')) {
+      const guess = nearest(bare(name), known.map(bare));
+      return noSuchVariable(
+        name,
+        known.find((other) => bare(other) === guess),
+      );
+    }
+    const guess = name.startsWith('REDIS_') ? nearest(name, missing, Math.floor(name.length / 6)) : undefined;
+    return guess === undefined ? [] : noSuchVariable(name, guess);
+  });
 }
 
-function faultOf(issue: z.core.$ZodIssue, given: Readonly<Record<string, string | undefined>>): Fault {
+function bare(name: string): string {
+  return name.replace(/^MILLRACE_/, '');
+}
+
+function noSuchVariable(name: string, guess: string | undefined): Fault {
+  return { path: name, reason: `there is no such variable${guess === undefined ? '' : `, did you mean ${guess}?`}` };
+}
+
+function faultOf(issue: z.core.$ZodIssue, given: Given): Fault {
   const name = String(issue.path[0]);
   const isSecret = /PASSWORD|KEY/.test(name);
-  return { path: name, reason: `${issue.message}, got ${isSecret ? 'something else' : JSON.stringify(given[name])}` };
+  return { path: name, reason: `${issue.message}, got ${isSecret ? 'something else' : describeValue(given[name])}` };
 }
 
 /** `30s`, or digits alone for milliseconds. */

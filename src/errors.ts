@@ -10,27 +10,29 @@ export const ERROR_CODES = {
   CLOSED: 'Something was used after it had been closed or stopped.',
   DURATION_INVALID: "A duration is neither a number of milliseconds nor a string such as '30s'.",
   ENV_INVALID: 'One or more environment variables hold bad values; all of them are listed.',
-  FOLDER_BUSY: 'Another process holds the folder and did not let go of it in time.',
+  FOLDER_BUSY: 'Another process holds the folder and did not let go of it.',
   FOLDER_UNUSABLE: 'A folder that Millrace must write to cannot be written to.',
   INPUT_INVALID: 'Data does not match its schema; every path and reason is listed.',
   KEY_INVALID: 'A part of a Redis key is empty or not a string.',
   OPTIONS_INVALID: 'One or more options are wrong or unknown; all of them are listed.',
   PORT_TAKEN: 'The HTTP port cannot be listened on.',
   PROVISION_FAILED: 'A private redis-server could not be downloaded or unpacked.',
-  REDIS_AUTH_FAILED: 'The server refused the user or the password.',
-  REDIS_CLUSTER_DOWN: 'The Cluster does not serve all of its slots.',
+  REDIS_AUTH_FAILED: 'The server refused the user or the password, or wants one.',
+  REDIS_CLUSTER_DOWN: 'The Cluster does not serve all of its slots, or none of its masters answers.',
   REDIS_FAILED: 'The server answered with an error that has no code of its own here.',
-  REDIS_FORBIDDEN: 'The ACL user may not run a command that Millrace needs.',
-  REDIS_NOT_READY: 'The server is there but loads its data, or is busy with a script.',
+  REDIS_FORBIDDEN: 'The ACL user may not run a command, or touch a key, that Millrace needs.',
+  REDIS_NOT_READY: 'The server is there but loads its data, is busy with a script, or takes no more connections.',
   REDIS_NOT_REDIS: 'Something answers at the address, but it is not a Redis server.',
   REDIS_TIMEOUT: 'A command had no answer within its deadline; whether it ran is unknown.',
   REDIS_TLS_FAILED: 'The TLS handshake with the server failed.',
   REDIS_TOO_OLD: 'The server is older than the oldest supported version.',
   REDIS_UNREACHABLE: 'No connection to the server, or the connection was lost.',
-  REDIS_WRITES_REFUSED: 'The server is there but takes no writes: a replica, out of memory, or its disk failed.',
+  REDIS_WRITES_REFUSED:
+    'The server is there but takes no writes: a replica, out of memory, short of replicas, or its disk failed.',
   REDIS_WRONG_TOPOLOGY: 'The address is of another kind (standalone, Sentinel, Cluster) than the options say.',
   SCRIPT_FAILED: 'A Lua script ended with an error.',
-  SCRIPT_INVALID: 'A Lua file is missing, or its names differ from those given to defineScript.',
+  SCRIPT_INVALID:
+    'A Lua file is missing, its names differ from those given to defineScript, or a call passes what no script can take.',
   SCRIPT_SLOTS_DIFFER: 'The keys of one script call do not share a hash tag, so no Cluster could run it.',
   SERVER_START_FAILED: 'The embedded redis-server did not start, or stopped by itself.',
   SERVER_UNAVAILABLE: 'No redis-server could be found or provisioned; every way to get one is listed.',
@@ -80,4 +82,22 @@ export class MillraceError extends Error {
  */
 export function isMillraceError(error: unknown, code?: ErrorCode): error is MillraceError {
   return error instanceof MillraceError && (code === undefined || error.code === code);
+}
+
+const LONGEST_SHOWN = 60;
+
+/** What a message shows of a value that came: one short line, for any value at all, without the password of a URL. */
+export function describeValue(value: unknown): string {
+  const text = (asJson(value) ?? String(value)).replaceAll(/(\w:\/\/)[^"]*@/g, '$1***@');
+  return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN - 3)}...` : text;
+}
+
+function asJson(value: unknown): string | undefined {
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'number') return String(value); // JSON has no NaN and no Infinity.
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return typeof value === 'bigint' ? `${value}n` : 'an object that has no JSON form';
+  }
 }

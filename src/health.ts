@@ -18,9 +18,17 @@ export type Check = () => Promise<string | undefined>;
 export async function runChecks(checks: Readonly<Record<string, Check>>): Promise<Health> {
   const results = await Promise.all(
     Object.entries(checks).map(async ([name, check]) => {
-      const reason = await check().catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+      const reason = await reasonOf(check);
       return [name, reason === undefined ? { ok: true } : { ok: false, reason }] as const;
     }),
   );
   return { ok: results.every(([, { ok }]) => ok), checks: Object.fromEntries(results) };
+}
+
+async function reasonOf(check: Check): Promise<string | undefined> {
+  try {
+    return await check();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }

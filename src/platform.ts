@@ -11,7 +11,7 @@ import { withDeadline } from './clock.ts';
 import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
-import { secretsOf, type RedisOptions } from './redis/address.ts';
+import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
 import { diagnose, type Report } from './redis/doctor.ts';
 import { defaultCacheFolder, formatProgress, startEmbedded, type EmbeddedRedis } from './redis/embedded/embedded.ts';
@@ -103,6 +103,7 @@ const optionsSchema = z.strictObject({
 export function createPlatform(options: PlatformOptions = {}): Platform {
   const checked = checkOptions(optionsSchema, options, 'createPlatform');
   checkPrefix(checked.prefix);
+  if (checked.redis) parseAddress(checked.redis);
   return new RunningPlatform(checked);
 }
 
@@ -177,10 +178,15 @@ class RunningPlatform implements Platform {
 
   async #checkRedis(): Promise<string | undefined> {
     if (!this.#running) return 'not connected yet';
+    const { connections } = this.#running;
     const late = (): Error =>
-      new MillraceError('REDIS_TIMEOUT', `Redis at ${this.redis.label}: no answer in ${READY_WITHIN_MS} ms`, {});
-    await withDeadline(probeServer(this.redis, this.prefix), READY_WITHIN_MS, late);
-    return undefined;
+      new MillraceError('REDIS_TIMEOUT', `Redis at ${connections.label}: no answer in ${READY_WITHIN_MS} ms`, {});
+    try {
+      await withDeadline(probeServer(connections, this.prefix), READY_WITHIN_MS, late);
+      return undefined;
+    } catch (error) {
+      throw connections.outage() ?? error; // Why there is no connection says more than that a command waited for one in vain.
+    }
   }
 
   async #start(): Promise<Running> {

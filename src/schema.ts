@@ -7,7 +7,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import { DURATION_FORM, tryToMs, type Duration } from './durations.ts';
-import { MillraceError, type ErrorCode } from './errors.ts';
+import { describeValue, MillraceError, type ErrorCode } from './errors.ts';
 
 /** Any schema that follows the Standard Schema convention: zod, valibot, arktype and others. */
 export type Schema<Input = unknown, Output = Input> = StandardSchemaV1<Input, Output>;
@@ -33,8 +33,7 @@ export async function parseInput<Output>(
   value: unknown,
   what: string,
 ): Promise<Output> {
-  let result = schema['~standard'].validate(value);
-  if (result instanceof Promise) result = await result;
+  const result = await schema['~standard'].validate(value);
   if (!result.issues) return result.value;
   const faults = result.issues.map((issue) => ({ path: formatPath(issue.path ?? []), reason: issue.message }));
   throw faultsError('INPUT_INVALID', `${what} does not match its schema`, faults);
@@ -43,51 +42,125 @@ export async function parseInput<Output>(
 /** An option that takes a duration; what comes out is milliseconds. */
 export const durationOption: z.ZodType<number, Duration> = z
   .custom<Duration>((value) => tryToMs(value) !== undefined, {
-    error: (issue) => `expected ${DURATION_FORM}, got ${JSON.stringify(issue.input) ?? 'undefined'}`,
+    error: (issue) => `expected ${DURATION_FORM}, got ${describeValue(issue.input)}`,
   })
   .transform((value) => tryToMs(value) ?? 0);
 
 /**
  * Options, checked once at the edge, then frozen. An unknown option fails and names itself and its nearest neighbour.
+ * Of an option that is named in `secrets`, and of all below it, messages tell the type only.
  *
  * @example
  * const limits = checkOptions(z.strictObject({ capacity: z.number().positive() }), { capcity: 3 }, 'createLimiter');
- * // throws OPTIONS_INVALID: createLimiter: unknown option capcity, did you mean capacity?; capacity: expected number, got undefined
+ * // throws OPTIONS_INVALID: createLimiter: capacity: expected number, got undefined; unknown option capcity, did you mean capacity?
  * @throws MillraceError OPTIONS_INVALID, with all faults.
  */
-export function checkOptions<Output>(schema: z.ZodType<Output>, options: unknown, owner: string): Readonly<Output> {
+export function checkOptions<Output>(
+  schema: z.ZodType<Output>,
+  options: unknown,
+  owner: string,
+  secrets: readonly string[] = [],
+): Readonly<Output> {
   const result = schema.safeParse(options, { reportInput: true });
   if (result.success) return Object.freeze(result.data);
-  throw faultsError('OPTIONS_INVALID', owner, faultsOf(result.error, schema));
+  throw faultsError('OPTIONS_INVALID', owner, faultsOf(result.error.issues, schema, secrets));
 }
 
 /** The faults that zod found, worded as ours are. */
-export function faultsOf(error: z.ZodError, schema?: z.ZodType): Fault[] {
-  return error.issues.flatMap((issue): Fault[] => {
+function faultsOf(issues: readonly z.core.$ZodIssue[], schema: z.ZodType, secrets: readonly string[]): Fault[] {
+  return issues.flatMap((issue): Fault[] => {
     const path = formatPath(issue.path);
     if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({ path: '', reason: `unknown option ${join(path, key)}${hint(key, schema)}` }));
+      const known = keysAt(schema, issue.path);
+      return issue.keys.map((key) => ({ path: '', reason: `unknown option ${join(path, key)}${hint(key, known)}` }));
     }
-    if (issue.code === 'invalid_type') {
-      return [{ path, reason: `expected ${issue.expected}, got ${describe(issue.input)}` }];
+    if (issue.code === 'invalid_union') {
+      const meant = issue.errors.find((branch) => !branch.some(isOtherType));
+      if (meant)
+        return faultsOf(
+          meant.map((inner) => below(issue.path, inner)),
+          schema,
+          secrets,
+        );
     }
-    if (issue.code === 'invalid_value') {
-      return [{ path, reason: `expected ${issue.values.map(String).join(' or ')}, got ${describe(issue.input)}` }];
-    }
-    return [{ path, reason: issue.message }];
+    const isSecret = secrets.includes(String(issue.path[0]));
+    const expected = expectedBy(issue);
+    if (expected.includes(', got ')) return [{ path, reason: expected }]; // The option's own message says it all.
+    return [{ path, reason: `${expected}, got ${isSecret ? typeName(issue.input) : describeValue(issue.input)}` }];
   });
 }
 
-/** The known word nearest to a mistyped one, if any is near enough to be meant. */
-export function nearest(word: string, known: Iterable<string>): string | undefined {
+function expectedBy(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return `expected ${issue.expected === 'int' ? 'a whole number' : issue.expected}`;
+    case 'invalid_value':
+      return `expected ${issue.values.map(String).join(' or ')}`;
+    case 'invalid_union': {
+      const types = issue.errors.flat().flatMap((inner) => (inner.code === 'invalid_type' ? [inner.expected] : []));
+      return types.length > 0 ? `expected ${[...new Set(types)].join(' or ')}` : issue.message;
+    }
+    case 'too_small':
+      return `expected ${issue.inclusive ? 'at least' : 'more than'} ${counted(issue.minimum, issue.origin)}`;
+    case 'too_big':
+      return `expected ${issue.inclusive ? 'at most' : 'less than'} ${counted(issue.maximum, issue.origin)}`;
+    case 'custom':
+    case 'invalid_element':
+    case 'invalid_format':
+    case 'invalid_key':
+    case 'not_multiple_of':
+    case 'unrecognized_keys':
+      return issue.message;
+  }
+}
+
+function counted(count: number | bigint, origin: string): string {
+  const unit = { string: ' character', array: ' item' }[origin];
+  return `${count}${unit ?? ''}${unit === undefined || Number(count) === 1 ? '' : 's'}`;
+}
+
+/** Of a union, the branches for another type of value say nothing about the value that came. */
+function isOtherType({ code, path }: z.core.$ZodIssue): boolean {
+  return code === 'invalid_type' && path.length === 0;
+}
+
+function below(path: readonly PropertyKey[], issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  return { ...issue, path: [...path, ...issue.path] };
+}
+
+/** The options that an object of the schema may have, at a path of the value. */
+function keysAt(schema: unknown, [step, ...rest]: readonly PropertyKey[]): string[] {
+  const path = step === undefined ? [] : [step, ...rest];
+  if (schema instanceof z.ZodObject) {
+    return step === undefined ? Object.keys(schema.shape) : keysAt(schema.shape[String(step)], rest);
+  }
+  if (schema instanceof z.ZodArray) return keysAt(schema.element, rest);
+  if (schema instanceof z.ZodRecord) return keysAt(schema.valueType, rest);
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => keysAt(option, path));
+  if (schema instanceof z.ZodPipe) return keysAt(schema.in, path);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable) {
+    return keysAt(schema.unwrap(), path);
+  }
+  return [];
+}
+
+/**
+ * The known word nearest to a mistyped one, if any is near enough to be meant.
+ *
+ * @param within How many letters may differ; default about a third of the word.
+ */
+export function nearest(
+  word: string,
+  known: Iterable<string>,
+  within: number = Math.floor((word.length + 1) / 3),
+): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.floor(word.length / 3) + 1;
+  let bestDistance = within + 1;
   for (const candidate of known) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance || (distance === bestDistance && best === undefined)) {
-      best = candidate;
-      bestDistance = distance;
-    }
+    if (distance >= bestDistance) continue;
+    best = candidate;
+    bestDistance = distance;
   }
   return best;
 }
@@ -98,8 +171,8 @@ export function faultsError(code: ErrorCode, what: string, faults: readonly Faul
   return new MillraceError(code, `${what}: ${list}`, { faults });
 }
 
-function hint(key: string, schema: z.ZodType | undefined): string {
-  const guess = schema instanceof z.ZodObject ? nearest(key, Object.keys(schema.shape)) : undefined;
+function hint(key: string, known: readonly string[]): string {
+  const guess = nearest(key, known);
   return guess === undefined ? '' : `, did you mean ${guess}?`;
 }
 
@@ -113,13 +186,14 @@ function formatPath(path: ReadonlyArray<PropertyKey | StandardSchemaV1.PathSegme
 }
 
 function join(path: string, key: string): string {
+  if (!/^[\w$-]+$/.test(key)) return `${path}[${JSON.stringify(key)}]`;
   return path === '' ? key : `${path}.${key}`;
 }
 
-function describe(value: unknown): string {
-  if (typeof value === 'function') return 'a function';
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+function typeName(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
+  if (value === undefined || value === null) return String(value);
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 function editDistance(left: string, right: string): number {

@@ -16,6 +16,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // The tests wait more than they reckon: for servers to start, to fail over, to be given up on.
+    maxWorkers: 4,
     reporters: ['default'],
   },
 });

@@ -5,11 +5,15 @@ import { healthRouter, listen, type Listener } from '../http/index.ts';
 import type { Command } from './command.ts';
 import { progressLine } from './progress.ts';
 
+const LEAVE_START_AFTER_MS = 1_000;
+/** What counts as one Ctrl-C: a terminal sends it to npm and to this process, and npm passes its own on. */
+const SAME_SIGNAL_WITHIN_MS = 300;
+
 export const dev: Command = {
   summary:
     'Runs the platform on this machine: Redis (an embedded one unless REDIS_URL is set) and its health endpoints.',
   flags: {},
-  exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM', 1: 'could not start' },
+  exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM', 1: 'could not start, or a second Ctrl-C cut the stop short' },
   async run() {
     const { platform: options, http } = readEnv();
     const progress = progressLine();
@@ -26,6 +30,8 @@ export const dev: Command = {
         progress.clear();
         await say(platform, listener);
         await stopped;
+      } else {
+        setTimeout(leaveStart, LEAVE_START_AFTER_MS).unref();
       }
       progress.clear();
       console.log('stopping');
@@ -40,6 +46,15 @@ export const dev: Command = {
     return 0;
   },
 };
+
+/**
+ * A start may wait for minutes, for a download or for another process, and stop() waits for the start. Whoever pressed
+ * Ctrl-C should not: what was begun ends with this process, and the next start takes it up.
+ */
+function leaveStart(): void {
+  console.log('stopped');
+  process.exit(0);
+}
 
 async function say(platform: Platform, listener: Listener): Promise<void> {
   const report = await platform.diagnose();
@@ -60,11 +75,11 @@ async function say(platform: Platform, listener: Listener): Promise<void> {
 /** Resolves with the first signal to stop; a second one ends the process at once. */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let isStopping = false;
+    let isRepeat = false;
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (isStopping) process.exit(1);
-      isStopping = true;
+      if (isRepeat) process.exit(1);
       resolve(signal);
+      setTimeout(() => (isRepeat = true), SAME_SIGNAL_WITHIN_MS).unref();
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);

@@ -1,5 +1,5 @@
 /** `millrace doctor`: a full look at the server that the environment names, or at the embedded one. */
-import type { MillraceError } from '../index.ts';
+import type { MillraceError, Platform } from '../index.ts';
 import { createLogger, createPlatform, formatReport, isMillraceError, readEnv } from '../index.ts';
 import type { Command } from './command.ts';
 import { progressLine } from './progress.ts';
@@ -9,17 +9,18 @@ export const doctor: Command = {
   flags: { json: 'Prints the report as JSON.' },
   exitCodes: { 0: 'healthy (notes do not count)', 1: 'findings, or bad configuration', 2: 'no server' },
   async run({ json }) {
-    const { platform: options } = readEnv();
     const progress = progressLine();
-    // Standard output is the report's.
-    const log = createLogger({
-      ...options.log,
-      format: process.stderr.isTTY ? 'pretty' : 'json',
-      level: 'error',
-      destination: process.stderr,
-    });
-    const platform = createPlatform({ ...options, log, onProgress: progress.show });
+    let platform: Platform | undefined;
     try {
+      const { platform: options } = readEnv();
+      // Standard output is the report's.
+      const log = createLogger({
+        ...options.log,
+        format: process.stderr.isTTY ? 'pretty' : 'json',
+        level: 'error',
+        destination: process.stderr,
+      });
+      platform = createPlatform({ ...options, log, onProgress: progress.show });
       await platform.start();
       progress.clear();
       const report = await platform.diagnose();
@@ -31,9 +32,9 @@ export const doctor: Command = {
       progress.clear();
       if (!isMillraceError(error)) throw error;
       printError(error, json === true);
-      return 2;
+      return error.code === 'ENV_INVALID' ? 1 : 2;
     } finally {
-      await platform.stop();
+      await platform?.stop();
     }
   },
 };

@@ -6,6 +6,11 @@ import { parseFlags, UsageError, type Command } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, Command>> = { dev, doctor };
 
+// Whoever reads a pipe (head, less) may leave early; that is no fault to report.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
 process.exitCode = await main(process.argv.slice(2));
 
 async function main([name = 'help', ...args]: string[]): Promise<number> {

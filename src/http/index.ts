@@ -1,3 +1,3 @@
 /** Published as `millrace/http`: what needs Express. */
-export { healthRouter, type HealthSource } from './health.ts';
+export { healthRouter, type HealthSource, type Middleware } from './health.ts';
 export { listen, type Listener } from './listen.ts';

@@ -5,8 +5,7 @@
  * logs show; it never holds a password.
  */
 import { z } from 'zod';
-import { MillraceError } from '../errors.ts';
-import { checkOptions, durationOption, nearest } from '../schema.ts';
+import { checkOptions, durationOption, faultsError, nearest, type Fault } from '../schema.ts';
 import type { Duration } from '../durations.ts';
 
 /** TLS settings; `true` means TLS with the system's certificates. PEM texts, not file names. */
@@ -44,9 +43,9 @@ export interface RedisOptions {
   tls?: boolean | TlsOptions | undefined;
   /** Put before the role in each connection's name, as CLIENT LIST shows it. Default `millrace`. */
   name?: string | undefined;
-  /** How long to wait for a connection and its handshake. Default 5 s. */
+  /** How long to wait for a connection and its handshake, at most 24 days. Default 5 s. */
   connectTimeout?: Duration | undefined;
-  /** Deadline of a command of the `commands` role, waiting for a connection included. Default 5 s; shorter fails faster when Redis is down. */
+  /** Deadline of a command of the `commands` role, waiting for a connection included, at most 24 days. Default 5 s; shorter fails faster when Redis is down. */
   commandTimeout?: Duration | undefined;
 }
 
@@ -88,6 +87,10 @@ const tlsSchema = z.strictObject({
   rejectUnauthorized: z.boolean().optional(),
 });
 
+/** The clients set one timer for each, and a timer of Node's that is set for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const timeoutOption = durationOption.pipe(z.number().positive().max(LONGEST_TIMER_MS));
+
 const optionsSchema = z.strictObject({
   url: z.string().optional(),
   sentinels: z.array(z.string()).min(1).optional(),
@@ -103,27 +106,31 @@ const optionsSchema = z.strictObject({
     .string()
     .regex(/^[\w.:-]+$/, 'expected letters, digits and . : - _ only, as CLIENT SETNAME asks')
     .default('millrace'),
-  connectTimeout: durationOption.default(5_000),
-  commandTimeout: durationOption.default(5_000),
+  connectTimeout: timeoutOption.default(5_000),
+  commandTimeout: timeoutOption.default(5_000),
 });
+
+type CheckedOptions = z.output<typeof optionsSchema>;
+
+/** Options that may hold a password, in the wrong place too. */
+const SECRET_OPTIONS = ['url', 'sentinels', 'cluster', 'password', 'sentinelPassword', 'tls'];
+
+/** Notes a fault; all are told at once. */
+type Refuse = (path: keyof RedisOptions | '' | 'tls.cert', reason: string) => undefined;
 
 /**
  * The checked address that the options describe.
- * @throws MillraceError OPTIONS_INVALID, naming the option, what was expected and what came, without passwords.
+ * @throws MillraceError OPTIONS_INVALID, naming each option, what was expected and what came, without passwords.
  */
 export function parseAddress(options: RedisOptions): Address {
-  const checked = checkOptions(optionsSchema, options, 'redis options');
-  const ways = (['url', 'sentinels', 'cluster'] as const).filter((way) => checked[way] !== undefined);
-  if (ways.length !== 1) {
-    const came = ways.length === 0 ? 'none' : ways.join(' and ');
-    throw invalid(`redis options: expected exactly one of url, sentinels or cluster, got ${came}`, { ways });
-  }
-  const fromUrl = checked.url === undefined ? undefined : parseUrl(checked.url);
-  const endpoint = fromUrl?.endpoint ?? parseEndpoint(checked);
+  const checked = checkOptions(optionsSchema, options, 'redis options', SECRET_OPTIONS);
+  const faults: Fault[] = [];
+  const refuse: Refuse = (path, reason) => void faults.push({ path, reason });
+  const fromUrl = checked.url === undefined ? undefined : parseUrl(checked.url, refuse);
+  const endpoint = fromUrl?.endpoint ?? parseEndpoint(checked, refuse);
+  checkTogether(checked, refuse);
+  if (faults.length > 0 || !endpoint) throw faultsError('OPTIONS_INVALID', 'redis options', faults);
   const database = checked.database ?? fromUrl?.database ?? 0;
-  if (endpoint.topology === 'cluster' && database !== 0) {
-    throw invalid(`redis options: database: a Cluster has only database 0, got ${database}`, { database });
-  }
   const tls = tlsOf(checked.tls, fromUrl?.tls ?? false);
   return Object.freeze({
     endpoint,
@@ -140,15 +147,34 @@ export function parseAddress(options: RedisOptions): Address {
   });
 }
 
+/** Options that are each fine alone; one that would be ignored is a fault, because its user thinks that it works. */
+function checkTogether(options: CheckedOptions, refuse: Refuse): void {
+  const ways = (['url', 'sentinels', 'cluster'] as const).filter((way) => options[way] !== undefined);
+  if (ways.length !== 1) {
+    const came = ways.length === 0 ? 'none' : ways.join(' and ');
+    return refuse('', `expected exactly one of url, sentinels or cluster, got ${came}`);
+  }
+  if (options.sentinels) {
+    if (options.masterName === undefined)
+      refuse('masterName', 'expected the name under which the Sentinels watch the master, such as mymaster, got none');
+  } else {
+    for (const name of ['masterName', 'sentinelUsername', 'sentinelPassword'] as const)
+      if (options[name] !== undefined) refuse(name, 'expected Sentinels as the address, got another kind');
+  }
+  if (options.cluster && options.database !== undefined && options.database !== 0)
+    refuse('database', `a Cluster has only database 0, got ${options.database}`);
+  if (options.tls === false && /^rediss:/i.test(options.url ?? ''))
+    refuse('tls', 'expected TLS, as the URL says rediss://, got false; redis:// is without');
+  if (typeof options.tls === 'object' && (options.tls.cert === undefined) !== (options.tls.key === undefined))
+    refuse('tls.cert', 'expected a certificate and its key, got one of them');
+}
+
 /** The passwords in the options, for the logger to keep out. */
 export function secretsOf(options: RedisOptions): string[] {
   const secrets = [options.password, options.sentinelPassword];
   if (options.tls && typeof options.tls === 'object') secrets.push(options.tls.key);
-  if (options.url !== undefined) {
-    const userinfo = /^[^/]*\/\/([^@/]*(?:@[^@/]+)*)@/.exec(options.url)?.[1];
-    const password = userinfo?.slice(userinfo.indexOf(':') + 1);
-    secrets.push(password, password === undefined ? undefined : decode(password));
-  }
+  const [, password] = /^[^:]*:(.*)$/s.exec(URL_PATTERN.exec(options.url ?? '')?.groups?.['userinfo'] ?? '') ?? [];
+  if (password !== undefined) secrets.push(password, decode(password));
   return secrets.filter((secret): secret is string => secret !== undefined && secret !== '');
 }
 
@@ -171,57 +197,55 @@ interface ParsedUrl {
 
 const SCHEMES = ['redis', 'rediss', 'unix', 'redis+unix'] as const;
 const URL_FORMS = 'redis://host:port, rediss://host:port or unix:///path/redis.sock';
+const URL_PATTERN = /^(?<scheme>[\w+.-]+):\/\/(?:(?<userinfo>[^/?#]*)@)?(?<host>[^/?#]*)(?<tail>.*)$/s;
 
-function parseUrl(text: string): ParsedUrl {
-  const shown = withoutUserinfo(text);
-  if (text.startsWith('/')) return socket(text);
-  const scheme = /^([\w+.-]*):\/\//.exec(text)?.[1]?.toLowerCase();
-  if (scheme === undefined) {
-    const guess = parseHostPort(text, 6_379) ? `; did you mean redis://${text}?` : '';
-    throw invalid(`url: expected ${URL_FORMS}, got "${shown}"${guess}`, { url: shown });
+function parseUrl(text: string, refuse: Refuse): ParsedUrl | undefined {
+  if (/^\/[^/]/.test(text)) return socket(text);
+  const shown = withoutSecrets(text);
+  const wrong = (why: string): undefined => refuse('url', `expected ${URL_FORMS}, got ${JSON.stringify(shown)}${why}`);
+  if (/\s/.test(text)) return wrong(', with a space or a line break in it');
+  const { scheme = '', userinfo = '', host = '', tail = '' } = URL_PATTERN.exec(text)?.groups ?? {};
+  const kind = SCHEMES.find((known) => known === scheme.toLowerCase());
+  if (kind === undefined) return wrong(schemeHint(text, scheme));
+  if (kind === 'unix' || kind === 'redis+unix') {
+    const path = decode(text.slice(scheme.length + 3));
+    if (!path.startsWith('/')) return wrong(', where the path does not start at the root');
+    return /\?\w+=[^/]*$/.test(path) ? wrong(', where nothing may follow the path') : socket(path);
   }
-  if (!SCHEMES.some((known) => known === scheme)) {
+  if (tail.includes('@'))
+    return wrong(', where / ? or # in the password must be percent-encoded, or the password set as REDIS_PASSWORD');
+  if (host === '') return wrong(', where the host is missing');
+  if (host.includes(',')) return wrong('; several hosts belong in REDIS_SENTINELS or REDIS_CLUSTER_NODES');
+  const hostPort = parseHostPort(host, 6_379);
+  if (!hostPort) return wrong(', where the host or the port (1 to 65535) is none');
+  if (/[?#]/.test(tail)) return wrong(', where nothing may follow the database number');
+  if (!/^(\/\d{0,6})?$/.test(tail)) return wrong(`, where "${tail.slice(1)}" is no database number`);
+  const { username, password } = splitUserinfo(userinfo);
+  const database = tail.length > 1 ? Number(tail.slice(1)) : undefined;
+  return { endpoint: { topology: 'standalone', ...hostPort }, username, password, database, tls: kind === 'rediss' };
+}
+
+function schemeHint(text: string, scheme: string): string {
+  if (scheme !== '') {
     const guess = nearest(scheme, SCHEMES);
-    throw invalid(
-      `url: expected ${URL_FORMS}, got the scheme "${scheme}" in "${shown}"${guess ? `; did you mean ${guess}://?` : ''}`,
-      { url: shown },
-    );
+    return guess === undefined ? `, with the scheme "${scheme}"` : `; did you mean ${guess}://?`;
   }
-  if (scheme.endsWith('unix')) return socket(text.slice(scheme.length + 3));
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    // The parser's own error quotes the whole URL, password and all, so it is not kept as the cause.
-    const encode = text.includes('@')
-      ? ' (a password with special characters must be percent-encoded, or set as REDIS_PASSWORD)'
-      : '';
-    throw invalid(`url: cannot be read: expected ${URL_FORMS}, got "${shown}"${encode}`, { url: shown });
-  }
-  if (url.hostname === '')
-    throw invalid(`url: the host is missing: expected ${URL_FORMS}, got "${shown}"`, { url: shown });
-  if (url.search !== '' || url.hash !== '') {
-    throw invalid(`url: nothing may follow the database number, got "${url.search}${url.hash}" in "${shown}"`, {
-      url: shown,
-    });
-  }
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (/^["']/.test(text)) return '; remove the quotes';
+  if (parseHostPort(text, 6_379)) return `; did you mean redis://${text}?`;
+  const [, kind = 'redis', rest = ''] = /^(?:(rediss?):\/?|\/\/)([\w.-]+(?::\d+)?(?:\/\d*)?)$/.exec(text) ?? [];
+  return rest === '' ? '' : `; did you mean ${kind}://${rest}?`;
+}
+
+/** `user:password`, of which both may be missing. */
+function splitUserinfo(userinfo: string): { username: string | undefined; password: string | undefined } {
+  const [, username = '', password = ''] = /^([^:]*):?(.*)$/.exec(userinfo) ?? [];
   return {
-    endpoint: { topology: 'standalone', host, port: url.port === '' ? 6_379 : Number(url.port) },
-    username: url.username === '' ? undefined : decode(url.username),
-    password: url.password === '' ? undefined : decode(url.password),
-    database: databaseOf(url.pathname, shown),
-    tls: scheme === 'rediss',
+    username: username === '' ? undefined : decode(username),
+    password: password === '' ? undefined : decode(password),
   };
 }
 
-function socket(path: string): ParsedUrl {
-  const socketPath = decode(path);
-  if (!socketPath.startsWith('/')) {
-    throw invalid(`url: a socket's path starts at the root: expected unix:///path/redis.sock, got "${path}"`, {
-      url: path,
-    });
-  }
+function socket(socketPath: string): ParsedUrl {
   return {
     endpoint: { topology: 'standalone', socketPath },
     username: undefined,
@@ -231,37 +255,23 @@ function socket(path: string): ParsedUrl {
   };
 }
 
-function databaseOf(path: string, shown: string): number | undefined {
-  if (path === '' || path === '/') return undefined;
-  if (!/^\/\d{1,6}$/.test(path)) {
-    throw invalid(`url: expected a database number after the port, got "${path.slice(1)}" in "${shown}"`, {
-      url: shown,
-    });
-  }
-  return Number(path.slice(1));
+function parseEndpoint(options: CheckedOptions, refuse: Refuse): Endpoint | undefined {
+  if (options.cluster) return { topology: 'cluster', nodes: hostPorts('cluster', options.cluster, 6_379, refuse) };
+  if (!options.sentinels) return undefined;
+  const sentinels = hostPorts('sentinels', options.sentinels, 26_379, refuse);
+  return { topology: 'sentinel', sentinels, masterName: options.masterName ?? '' };
 }
 
-function parseEndpoint(options: z.output<typeof optionsSchema>): Endpoint {
-  if (options.cluster) return { topology: 'cluster', nodes: hostPorts('cluster', options.cluster, 6_379) };
-  if (options.masterName === undefined) {
-    throw invalid(
-      'masterName: expected the name under which the Sentinels watch the master, such as mymaster, got none',
-      {},
-    );
-  }
-  return {
-    topology: 'sentinel',
-    sentinels: hostPorts('sentinels', options.sentinels ?? [], 26_379),
-    masterName: options.masterName,
-  };
-}
-
-function hostPorts(option: string, texts: readonly string[], defaultPort: number): HostPort[] {
-  return texts.map((text) => {
-    const parsed = parseHostPort(text, defaultPort);
-    if (!parsed) throw invalid(`${option}: expected host:port, got "${withoutUserinfo(text)}"`, { option });
-    return parsed;
-  });
+function hostPorts(
+  option: 'sentinels' | 'cluster',
+  texts: readonly string[],
+  defaultPort: number,
+  refuse: Refuse,
+): HostPort[] {
+  return texts.flatMap(
+    (text) =>
+      parseHostPort(text, defaultPort) ?? refuse(option, `expected host:port, got "${withoutUserinfo(text)}"`) ?? [],
+  );
 }
 
 function tlsOf(option: boolean | TlsOptions | undefined, byUrl: boolean): TlsOptions | undefined {
@@ -289,7 +299,14 @@ export function formatHostPort({ host, port }: HostPort): string {
 }
 
 function withoutUserinfo(text: string): string {
-  return text.replace(/^([^/]*\/\/)?.*@/, '$1***@');
+  return text.replace(/^([^/@]*\/\/)?.*@/s, '$1***@');
+}
+
+/** Without the user and password, and without what may be a password in the wrong place: a port that is none, or what follows ? and #. */
+function withoutSecrets(url: string): string {
+  return withoutUserinfo(url)
+    .replace(/([?#]).*/s, '$1***')
+    .replace(/^((?:[\w+.-]+:\/\/)?(?:\*\*\*@)?(?:\[[^\]]*\]|[^/:[]*)):(?!\/\/|\d{0,5}\s*(?:[/?#]|$))[^/?#]+/, '$1:***');
 }
 
 function decode(text: string): string {
@@ -298,8 +315,4 @@ function decode(text: string): string {
   } catch {
     return text; // Not percent-encoded at all: a literal % is meant.
   }
-}
-
-function invalid(message: string, facts: Record<string, unknown>): MillraceError {
-  return new MillraceError('OPTIONS_INVALID', message, facts);
 }

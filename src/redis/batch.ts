@@ -9,6 +9,7 @@ import type { ChainableCommander, Redis } from 'ioredis';
 import { MillraceError } from '../errors.ts';
 import { explainRedisError } from './explain.ts';
 import {
+  clientLabel,
   explainScriptError,
   isNoScript,
   withSource,
@@ -52,17 +53,20 @@ export function createBatch(client: ScriptClient): Batch {
   let entries: Entry[] = [];
   let isSent = false;
 
-  const add = (call: Entry['call']): Promise<unknown> => {
-    if (isSent) throw new MillraceError('CLOSED', 'the batch has been sent; create a new one', {});
-    const answer = new Promise<unknown>((resolve, reject) => entries.push({ call, resolve, reject }));
+  // A call that cannot be laid out rejects its own promise too, so that the others of a batch that is being filled still go.
+  const add = (prepare: () => Entry['call']): Promise<unknown> => {
+    const answer = new Promise<unknown>((resolve, reject) => {
+      if (isSent) throw new MillraceError('CLOSED', 'the batch has been sent; create a new one', {});
+      entries.push({ call: prepare(), resolve, reject });
+    });
     // Whoever awaits the answer meets its failure; one that nobody awaits must not end the process.
     answer.catch(() => undefined);
     return answer;
   };
 
   return {
-    run: (script, keys, args) => add(script.prepare(keys, args)) as Promise<never>,
-    command: (command, ...args) => add({ command, args }),
+    run: (script, keys, args) => add(() => script.prepare(keys, args)) as Promise<never>,
+    command: (command, ...args) => add(() => ({ command, args })),
     async send() {
       isSent = true;
       const pending = entries;
@@ -89,28 +93,30 @@ async function sendAll(client: ScriptClient, entries: Entry[], verb: 'evalsha' |
     if (error && 'source' in call && verb === 'evalsha' && isNoScript(error)) return true;
     if (error)
       entry.reject(
-        'source' in call ? explainScriptError(error, call.file, client) : explainRedisError(error, call.command),
+        'source' in call
+          ? explainScriptError(error, call.file, client)
+          : explainRedisError(error, `${clientLabel(client)}, ${call.command}`),
       );
-    else settle(entry, value);
+    else settle(entry, value, client);
     return false;
   });
 }
 
-function settle({ call, resolve, reject }: Entry, value: unknown): void {
+function settle({ call, resolve, reject }: Entry, value: unknown, client: ScriptClient): void {
   if (!('source' in call)) return resolve(value);
   try {
     resolve(call.reply(value as never));
   } catch (error) {
-    reject(error);
+    reject(explainScriptError(error, call.file, client));
   }
 }
 
 type Outcome = [error: Error | null, value: unknown];
 
 async function sendPipelined(client: Redis, entries: Entry[], verb: 'evalsha' | 'eval'): Promise<Outcome[]> {
-  const pipeline = client.pipeline();
-  for (const { call } of entries) place(pipeline, call, verb);
   try {
+    const pipeline = client.pipeline();
+    for (const { call } of entries) place(pipeline, call, verb);
     return (await pipeline.exec()) ?? [];
   } catch (error) {
     return entries.map((): Outcome => [error as Error, undefined]);
@@ -119,12 +125,13 @@ async function sendPipelined(client: Redis, entries: Entry[], verb: 'evalsha' | 
 
 async function sendEach(client: ScriptClient, entries: Entry[], verb: 'evalsha' | 'eval'): Promise<Outcome[]> {
   return Promise.all(
-    entries.map(({ call }) =>
-      (place(client, call, verb) as Promise<unknown>).then(
-        (value): Outcome => [null, value],
-        (error: unknown): Outcome => [error as Error, undefined],
-      ),
-    ),
+    entries.map(async ({ call }): Promise<Outcome> => {
+      try {
+        return [null, await place(client, call, verb)];
+      } catch (error) {
+        return [error as Error, undefined];
+      }
+    }),
   );
 }
 

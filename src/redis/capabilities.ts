@@ -96,13 +96,16 @@ export async function readCapabilities(client: Redis | Cluster): Promise<Capabil
 
 /**
  * Nothing when the feature is there; else an error that names it, the server, and the versions that have it.
+ *
+ * @example
+ * requireFeature(await connections.capabilities(), 'vectorSets');
  * @throws MillraceError CAPABILITY_MISSING
  */
 export function requireFeature(capabilities: Capabilities, feature: Feature): void {
   if (capabilities.features[feature]) return;
   const { what, since } = FEATURES[feature];
   const server = serverName(capabilities);
-  throw new MillraceError('CAPABILITY_MISSING', `${what} is not in ${server}; it needs ${since}`, {
+  throw new MillraceError('CAPABILITY_MISSING', `${server} does not have ${what}; that takes ${since}`, {
     feature,
     server,
     since,

@@ -3,14 +3,22 @@
  *
  * - `queue` for BullMQ: a request waits as long as it takes (maxRetriesPerRequest null), as BullMQ asks.
  * - `commands` for the modules: has a deadline, and never sends a command twice. ioredis would send commands again whose
- *   answer was lost with the connection, so that a counter counts twice; here such a command fails with REDIS_TIMEOUT,
- *   and the module that sent it knows whether repeating is safe.
+ *   answer was lost with the connection, so that a counter counts twice; here such a command fails with REDIS_UNREACHABLE
+ *   at once, and the module that sent it knows whether repeating is safe.
  * - `subscriber` for pub/sub: RESP2, so that it can also be the target of CLIENT TRACKING ... REDIRECT, which ioredis
  *   hears on RESP2 only.
  * - `blocking` for a stream consumer's loop: one each, because a blocking read holds up all that comes after it.
  * - `search` for vectors and the Query Engine: node-redis, which knows their replies.
  */
-import { Cluster, Redis, type ClusterOptions, type RedisOptions as IoRedisOptions } from 'ioredis';
+import {
+  Cluster,
+  Redis,
+  SentinelConnector,
+  type ClusterOptions,
+  type Command,
+  type RedisOptions as IoRedisOptions,
+  type SentinelConnectionOptions,
+} from 'ioredis';
 import { createClient, createCluster, createSentinel } from 'redis';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
@@ -31,6 +39,9 @@ export type SearchClient = Pick<
   'ft' | 'json' | 'ping' | 'connect' | 'close' | 'destroy' | 'on'
 >;
 
+/** How long a hang-up waits for the server to hang up too; a frozen one never does. */
+const HANG_UP_WITHIN_MS = 100;
+
 /** How the ioredis roles differ; the rest is common. */
 const ROLE_OPTIONS = {
   queue: { protocol: 3, maxRetriesPerRequest: null },
@@ -48,25 +59,28 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
     connectionName,
     replyMapping: 'legacy',
     connectTimeout: address.connectTimeoutMs,
+    disconnectTimeout: HANG_UP_WITHIN_MS,
     lazyConnect: true,
     showFriendlyErrorStack: false,
   } as const satisfies IoRedisOptions;
-  const standalone = {
-    ...common,
-    db: address.database,
-    retryStrategy: reconnectDelay,
-    reconnectOnError,
-  } satisfies IoRedisOptions;
+  const single = { ...common, db: address.database, retryStrategy: reconnectDelay } satisfies IoRedisOptions;
+  const mayResend = role === 'queue' || role === 'subscriber';
+  const SingleClient = mayResend ? Redis : OneTryRedis;
   const { endpoint } = address;
   switch (endpoint.topology) {
     case 'standalone':
-      return new Redis({
-        ...standalone,
+      return new SingleClient({
+        ...single,
+        // The name may lead to another server by now; the refused command fails, because as a rule it leads to the same replica.
+        reconnectOnError: (error) => (isDemoted(error) ? 1 : false),
         ...('socketPath' in endpoint ? { path: endpoint.socketPath } : { host: endpoint.host, port: endpoint.port }),
       });
     case 'sentinel':
-      return new Redis({
-        ...standalone,
+      return new SingleClient({
+        ...single,
+        // Leave it, find the new master, and send the refused command there: it has not run.
+        reconnectOnError: (error) => (isDemoted(error) ? 2 : false),
+        Connector: TidySentinelConnector,
         sentinels: endpoint.sentinels,
         name: endpoint.masterName,
         sentinelRetryStrategy: reconnectDelay,
@@ -79,17 +93,90 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
         ...(address.sentinelUsername !== undefined && { sentinelUsername: address.sentinelUsername }),
         ...(address.sentinelPassword !== undefined && { sentinelPassword: address.sentinelPassword }),
       });
-    case 'cluster':
-      return new Cluster(endpoint.nodes, {
+    case 'cluster': {
+      const ClusterClient = mayResend ? Cluster : OneTryCluster;
+      return new ClusterClient(endpoint.nodes, {
         lazyConnect: true,
+        // Without the delay, a command that was under way on a lost node is not sent again to another one.
+        ...(!mayResend && { retryDelayOnFailover: 0 }),
         clusterRetryStrategy: reconnectDelay,
-        // A command that was under way on a lost node is not sent again to another one, see above.
-        ...(role === 'commands' && { retryDelayOnFailover: 0 }),
         slotsRefreshTimeout: address.connectTimeoutMs,
         slotsRefreshInterval: 5_000,
         dnsLookup: keepHostName,
         redisOptions: common,
       } satisfies ClusterOptions);
+    }
+  }
+}
+
+/**
+ * Sends a command once, and only as long as somebody waits for its answer.
+ *
+ * With autoResendUnfulfilledCommands off, ioredis forgets the commands that were under way when the connection was lost: a
+ * blocking read would never end. And it still sends those that timed out while they waited for the connection.
+ */
+class OneTryRedis extends Redis {
+  constructor(options: IoRedisOptions & { replyMapping: 'legacy' }) {
+    super(options);
+    const { flushQueue } = this as unknown as { flushQueue: (error: Error, of: { offlineQueue: boolean }) => void };
+    this.on('close', () => flushQueue.call(this, new Error('Connection is closed.'), { offlineQueue: false }));
+  }
+
+  override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
+    return sendOnce(args[0], () => super.sendCommand(...args));
+  }
+}
+
+/** The same on a Cluster, whose nodes' clients know the deadline, but not the queue in which commands wait for the first node. */
+class OneTryCluster extends Cluster {
+  override sendCommand(...args: Parameters<Cluster['sendCommand']>): unknown {
+    const [command] = args;
+    const { commandTimeout } = this.options.redisOptions ?? {};
+    if (commandTimeout !== undefined && !command.isSettled) command.setTimeout(commandTimeout);
+    return sendOnce(command, () => super.sendCommand(...args));
+  }
+}
+
+/** Sends nothing that has been answered or given up. A command that ioredis cannot write out fails, instead of throwing past its timer. */
+function sendOnce(command: Command, send: () => unknown): unknown {
+  if (command.isSettled) return command.promise;
+  try {
+    return send();
+  } catch (error) {
+    command.reject(error as Error);
+    return command.promise;
+  }
+}
+
+/**
+ * Hears of failovers on connections to the Sentinels that live no longer than the connection to the master.
+ *
+ * ioredis leaves them open after QUIT, so that the process cannot end; opens them even after a disconnect; and listens to none of
+ * their errors, so that each attempt to reach a Sentinel that is down is printed to the console.
+ */
+class TidySentinelConnector extends SentinelConnector {
+  readonly #inner = this as unknown as {
+    connectToSentinel: (endpoint: unknown, options?: object) => Redis;
+    initFailoverDetector: () => Promise<void>;
+    failoverDetector: { cleanup: () => void } | null;
+  };
+
+  constructor(options: unknown) {
+    super(options as SentinelConnectionOptions);
+    const inner = this.#inner;
+    const connectToSentinel = inner.connectToSentinel.bind(this);
+    const initFailoverDetector = inner.initFailoverDetector.bind(this);
+    inner.connectToSentinel = (endpoint, more) =>
+      connectToSentinel(endpoint, { disconnectTimeout: HANG_UP_WITHIN_MS, ...more }).on('error', () => undefined);
+    inner.initFailoverDetector = async () => {
+      if (this.connecting) await initFailoverDetector();
+    };
+  }
+
+  override async connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
+    const stream = await super.connect(...args);
+    stream.once('close', () => this.#inner.failoverDetector?.cleanup());
+    return stream;
   }
 }
 
@@ -154,6 +241,7 @@ export function createOneShot(
     protocol: 2,
     connectionName: `${address.name}:verify`,
     connectTimeout: address.connectTimeoutMs,
+    disconnectTimeout: HANG_UP_WITHIN_MS,
     lazyConnect: true,
     enableReadyCheck: false,
     maxRetriesPerRequest: null,
@@ -178,9 +266,9 @@ function reconnectDelay(attempt: number): number {
   return reconnectDelayMs(attempt);
 }
 
-/** A master that was demoted answers READONLY: leave it, find the new one, and send the refused command there. It has not run. */
-function reconnectOnError(error: Error): false | 2 {
-  return error.message.startsWith('READONLY') ? 2 : false;
+/** A master that was demoted answers so; the command has not run. */
+function isDemoted(error: Error): boolean {
+  return error.message.startsWith('READONLY');
 }
 
 /** Leaves host names to the connection itself, so that TLS checks the name and not the number. */

@@ -6,7 +6,7 @@
  */
 import { hostname } from 'node:os';
 import { Cluster } from 'ioredis';
-import { withDeadline } from '../clock.ts';
+import { systemClock, withDeadline } from '../clock.ts';
 import { formatMs } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import { silentLogger, type Logger } from '../log.ts';
@@ -17,8 +17,10 @@ import { explainRedisError } from './explain.ts';
 import { type ServerInfo } from './server-info.ts';
 import { verifyServer } from './verify.ts';
 
-/** How long close() waits for commands that are under way before it hangs up. */
+/** How long close() waits, for all clients together, for commands that are under way before it hangs up. */
 const CLOSE_WITHIN_MS = 1_000;
+/** How long it then waits for a client to have hung up. */
+const HANG_UP_WITHIN_MS = 500;
 
 /** All connections of one process to one Redis. */
 export interface Connections {
@@ -29,6 +31,8 @@ export interface Connections {
   verify(options?: { oldest?: string | undefined }): Promise<ServerInfo>;
   /** What the server can do; asked once per connection, and again after a failover. */
   capabilities(): Promise<Capabilities>;
+  /** Why the `commands` client has no connection now; undefined while it has one, or was not used yet. */
+  outage(): MillraceError | undefined;
   /** For BullMQ. */
   queue(): RedisClient;
   /** For everything that is asked and answered. */
@@ -44,7 +48,7 @@ export interface Connections {
 }
 
 interface Opened {
-  close: () => Promise<void>;
+  close: (withinMs: number) => Promise<void>;
 }
 
 /**
@@ -69,6 +73,7 @@ class LazyConnections implements Connections {
   #search: Promise<SearchClient> | undefined;
   #capabilities: Promise<Capabilities> | undefined;
   #closing: Promise<void> | undefined;
+  readonly #outages = new Map<string, MillraceError>();
 
   constructor(address: Address, log: Logger) {
     this.#address = address;
@@ -95,6 +100,10 @@ class LazyConnections implements Connections {
       if (this.#capabilities === asked) this.#capabilities = undefined;
       throw explainRedisError(error, this.label);
     }
+  }
+
+  outage(): MillraceError | undefined {
+    return this.#clients.get('commands')?.status === 'ready' ? undefined : this.#outages.get('commands');
   }
 
   queue(): RedisClient {
@@ -130,6 +139,7 @@ class LazyConnections implements Connections {
   }
 
   #shared(role: Exclude<Role, 'search' | 'blocking'>): RedisClient {
+    this.#checkOpen();
     let client = this.#clients.get(role);
     if (!client) {
       client = this.#open(role);
@@ -143,7 +153,7 @@ class LazyConnections implements Connections {
     this.#checkOpen();
     const client = createIoRedis(this.#address, role, this.#nameOf(role, purpose));
     this.#watch(client, purpose === undefined ? role : `${role} ${purpose}`);
-    const opened: Opened = { close: () => closeIoRedis(client, role) };
+    const opened: Opened = { close: (withinMs) => closeIoRedis(client, role, withinMs) };
     this.#opened.push(opened);
     client.once('end', () => (this.#opened = this.#opened.filter((other) => other !== opened)));
     return client;
@@ -154,18 +164,25 @@ class LazyConnections implements Connections {
     const outage = this.#outageLog('search');
     client.on('error', outage.lost);
     client.on('ready', outage.back);
-    const opened: Opened = { close: () => closeNodeRedis(client) };
+    let giveUp: ((reason: MillraceError) => void) | undefined;
+    const givenUp = new Promise<never>((_resolve, reject) => (giveUp = reject));
+    const opened: Opened = {
+      close: async (withinMs) => {
+        giveUp?.(closedError());
+        await closeNodeRedis(client, withinMs);
+      },
+    };
     this.#opened.push(opened);
     try {
       await withDeadline<unknown>(
-        client.connect(),
+        Promise.race([client.connect(), givenUp]),
         this.#address.connectTimeoutMs,
         () => new Error('ETIMEDOUT no connection'),
       );
       return client;
     } catch (error) {
       this.#opened = this.#opened.filter((other) => other !== opened);
-      destroy(client);
+      await destroy(client);
       throw explainRedisError(error, this.label);
     }
   }
@@ -184,20 +201,19 @@ class LazyConnections implements Connections {
   /** Logs the first error of an outage, each new kind of error within it, and its end. */
   #outageLog(role: string): { lost: (error: unknown) => void; back: () => void } {
     let since: number | undefined;
-    let lastCode: string | undefined;
     return {
       lost: (error) => {
         const explained = explainRedisError(error, this.label);
-        since ??= performance.now();
-        if (explained.code === lastCode) return;
-        lastCode = explained.code;
-        this.#log.warn({ role, code: explained.code }, `${explained.message}; retrying`);
+        const isNew = explained.code !== this.#outages.get(role)?.code;
+        since ??= systemClock.monotonicMs();
+        this.#outages.set(role, explained);
+        if (isNew) this.#log.warn({ role, code: explained.code }, `${explained.message}; retrying`);
       },
       back: () => {
         if (since === undefined) return;
-        this.#log.info({ role }, `connected to Redis again after ${formatMs(performance.now() - since)}`);
+        this.#log.info({ role }, `connected to Redis again after ${formatMs(systemClock.monotonicMs() - since)}`);
         since = undefined;
-        lastCode = undefined;
+        this.#outages.delete(role);
       },
     };
   }
@@ -232,37 +248,54 @@ class LazyConnections implements Connections {
   }
 
   #checkOpen(): void {
-    if (this.#closing) throw new MillraceError('CLOSED', 'the connections to Redis have been closed', {});
+    if (this.#closing) throw closedError();
   }
 
   async #closeAll(): Promise<void> {
-    for (const { close } of this.#opened.toReversed()) await close();
+    const deadline = systemClock.monotonicMs() + CLOSE_WITHIN_MS;
+    for (const { close } of this.#opened.toReversed()) await close(deadline - systemClock.monotonicMs());
     this.#opened = [];
   }
 }
 
+function closedError(): MillraceError {
+  return new MillraceError('CLOSED', 'the connections to Redis have been closed', {});
+}
+
 /** Says goodbye where somebody may still wait for an answer; hangs up where nobody does, or where the goodbye is not answered. */
-async function closeIoRedis(client: RedisClient, role: Role): Promise<void> {
+async function closeIoRedis(client: RedisClient, role: Role, withinMs: number): Promise<void> {
   if (client.status === 'end') return;
   const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
-  if (client.status === 'ready' && role !== 'blocking') {
-    const goodbye = withDeadline(client.quit(), CLOSE_WITHIN_MS, () => new Error('no answer to QUIT'));
-    await goodbye.then(undefined, () => client.disconnect());
+  if (client.status === 'ready' && role !== 'blocking' && withinMs > 0) {
+    const goodbye = withDeadline(client.quit(), withinMs, () => new Error('no answer to QUIT'));
+    await goodbye.then(undefined, () => hangUp(client));
   } else {
+    hangUp(client);
+  }
+  await withDeadline(ended, HANG_UP_WITHIN_MS, () => new Error('no end')).catch(() => undefined); // The socket is destroyed all the same.
+}
+
+/** Between two attempts to connect, ioredis gives up without telling anybody: what waits for the connection would wait for ever. */
+function hangUp(client: RedisClient): void {
+  const isBetweenAttempts = client.status === 'reconnecting';
+  client.disconnect();
+  if (!isBetweenAttempts) return;
+  if (client instanceof Cluster) {
+    (client as unknown as { handleCloseEvent: () => void }).handleCloseEvent();
+  } else {
+    client.connect().catch(() => undefined); // An attempt that is broken off at once ends the client as it should.
     client.disconnect();
   }
-  await withDeadline(ended, CLOSE_WITHIN_MS, () => new Error('no end')).catch(() => undefined); // The socket is destroyed all the same.
 }
 
-async function closeNodeRedis(client: SearchClient): Promise<void> {
-  await withDeadline(client.close(), CLOSE_WITHIN_MS, () => new Error('no answer')).then(undefined, () =>
-    destroy(client),
-  );
+async function closeNodeRedis(client: SearchClient, withinMs: number): Promise<void> {
+  const goodbye = withDeadline(client.close(), Math.max(0, withinMs), () => new Error('no answer'));
+  await goodbye.then(undefined, () => destroy(client));
 }
 
-function destroy(client: SearchClient): void {
+async function destroy(client: SearchClient): Promise<void> {
   try {
-    client.destroy();
+    await (client.destroy() as void | Promise<void>); // A promise of Sentinel clients only.
   } catch {
     return; // It never opened, or has closed by itself.
   }

@@ -10,7 +10,12 @@ function formatBytes(bytes: number): string {
   return `${Number((bytes / 1024 ** power).toPrecision(3))} ${BYTE_UNITS[power]}`;
 }
 
-/** The report as lines for a person. */
+/**
+ * The report as lines for a person.
+ *
+ * @example
+ * console.log(formatReport(await platform.diagnose()).join('\n'));
+ */
 export function formatReport(report: Report): string[] {
   const { capabilities, roundTrip } = report;
   const has = (Object.keys(FEATURES) as Feature[]).filter((feature) => capabilities.features[feature]);

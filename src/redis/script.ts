@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Cluster, Redis } from 'ioredis';
-import { MillraceError } from '../errors.ts';
+import { describeValue, MillraceError } from '../errors.ts';
 import { explainRedisError } from './explain.ts';
 import { hashTagOf } from './keys.ts';
 
@@ -31,7 +31,7 @@ type Named<Names extends readonly string[], Value> = {
 export interface ScriptDefinition<Keys extends readonly string[], Args extends readonly string[], Raw, Reply> {
   /** The Lua file, below `lua/`. */
   file: string;
-  /** The names of KEYS, in order, in camelCase. The last one may be `...name` for a list. */
+  /** The names of KEYS, in order, in camelCase. The last one may be `...name` for a list, of some 7 000 at most: Lua unpacks no more. */
   keys: Keys;
   /** The names of ARGV, likewise. */
   args: Args;
@@ -85,17 +85,14 @@ export function defineScript<const Keys extends readonly string[], const Args ex
   checkSignature(file, source, definition.keys, definition.args);
   const sha = createHash('sha1').update(source).digest('hex');
   const reply = definition.reply as (raw: never) => Reply;
-  const spreadsKeys = definition.keys.at(-1)?.startsWith('...') ?? false;
-  const keyNames = definition.keys.map(bareName);
-  const argNames = definition.args.map(bareName);
 
   const prepare = (keys: Named<Keys, string>, args: Named<Args, ScriptValue>): PreparedCall<Reply> => {
-    const argv: ScriptValue[] = [sha, keyNames.length];
-    append(argv, keyNames, keys, file);
-    if (spreadsKeys) argv[1] = argv.length - 2;
-    const keyCount = argv[1] as number;
+    const argv: ScriptValue[] = [sha, 0];
+    append(argv, definition.keys, keys, checkKey, file);
+    const keyCount = argv.length - 2;
+    argv[1] = keyCount;
     if (keyCount > 1) checkSlots(file, argv, keyCount);
-    append(argv, argNames, args, file);
+    append(argv, definition.args, args, checkValue, file);
     return { file, source, argv, binary, reply };
   };
 
@@ -147,20 +144,32 @@ function send(
   return command === 'evalsha' ? client.evalsha(first, count, ...rest) : client.eval(first, count, ...rest);
 }
 
-function append(argv: ScriptValue[], names: readonly string[], values: object, file: string): void {
+type Check = (value: unknown, name: string, file: string) => ScriptValue;
+
+function append(argv: ScriptValue[], names: readonly string[], values: object, check: Check, file: string): void {
   for (const name of names) {
-    const value = (values as Record<string, ScriptValue | readonly ScriptValue[]>)[name];
-    if (Array.isArray(value))
-      for (const item of value as readonly ScriptValue[]) argv.push(checkValue(item, name, file));
-    else argv.push(checkValue(value as ScriptValue, name, file));
+    const bare = bareName(name);
+    const value = (values as Record<string, unknown>)[bare];
+    if (bare === name) argv.push(check(value, name, file));
+    else if (Array.isArray(value)) for (const item of value) argv.push(check(item, bare, file));
+    else throw invalidValue(file, bare, 'a list', value);
   }
 }
 
-function checkValue(value: ScriptValue, name: string, file: string): ScriptValue {
+function checkKey(value: unknown, name: string, file: string): string {
+  if (typeof value === 'string' && value !== '') return value;
+  throw invalidValue(file, name, 'a key (a string that is not empty)', value);
+}
+
+function checkValue(value: unknown, name: string, file: string): ScriptValue {
   if (typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value)) || Buffer.isBuffer(value))
     return value;
-  const message = `lua/${file}: ${name}: expected a string, a finite number or a Buffer, got ${String(value)}`;
-  throw new MillraceError('SCRIPT_INVALID', message, { file, argument: name });
+  throw invalidValue(file, name, 'a string, a finite number or a Buffer', value);
+}
+
+function invalidValue(file: string, name: string, expected: string, value: unknown): MillraceError {
+  const message = `lua/${file}: ${name}: expected ${expected}, got ${describeValue(value)}`;
+  return new MillraceError('SCRIPT_INVALID', message, { file, argument: name });
 }
 
 function checkSlots(file: string, argv: readonly ScriptValue[], keyCount: number): void {
@@ -201,6 +210,11 @@ function checkSignature(file: string, source: string, keys: readonly string[], a
           { file },
         );
       }
+      if (list.at(-1)?.startsWith('...')) {
+        throw new MillraceError('SCRIPT_INVALID', `lua/${file}: ${name} comes after a list; a list stands last`, {
+          file,
+        });
+      }
       list.push(listTable ? `...${camelCase(name)}` : camelCase(name));
       return '';
     },
@@ -230,8 +244,10 @@ function bareName(name: string): string {
   return name.startsWith('...') ? name.slice(3) : name;
 }
 
-function clientLabel(client: ScriptClient): string {
+/** What messages call the server behind a client. */
+export function clientLabel(client: ScriptClient): string {
   if (client.isCluster) return 'the Cluster';
-  const { path, host, port } = (client as Redis).options;
+  const { path, host, port, sentinels, name } = (client as Redis).options;
+  if (sentinels) return `the master ${name}`;
   return path ?? `${host}:${port}`;
 }

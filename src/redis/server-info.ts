@@ -42,15 +42,19 @@ export function numberIn(info: ServerInfo, field: string): number {
   return Number.isFinite(value) ? value : 0;
 }
 
-/** Whether `version` is `minimum` or newer, part by part: 8.10 is newer than 8.9. */
+/** Whether `version` is `minimum` or newer, part by part: 8.10 is newer than 8.9. What follows the numbers (`-rc1`) does not count. */
 export function isAtLeast(version: string, minimum: string): boolean {
-  const left = version.split('.').map(Number);
-  const right = minimum.split('.').map(Number);
+  const left = numbersIn(version);
+  const right = numbersIn(minimum);
   for (let part = 0; part < right.length; part++) {
     const difference = (left[part] ?? 0) - (right[part] ?? 0);
     if (difference !== 0) return difference > 0;
   }
   return true;
+}
+
+function numbersIn(version: string): number[] {
+  return (/^[\d.]*/.exec(version)?.[0] ?? '').split('.').map(Number);
 }
 
 /** How people call the server: `Redis 8.0.2`. */

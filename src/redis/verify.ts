@@ -8,7 +8,7 @@ import type { Redis } from 'ioredis';
 import type { Logger } from '../log.ts';
 import { withDeadline } from '../clock.ts';
 import { formatMs } from '../durations.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, type ErrorCode } from '../errors.ts';
 import { formatHostPort, type Address, type HostPort } from './address.ts';
 import { createOneShot } from './clients.ts';
 import { explainRedisError } from './explain.ts';
@@ -66,18 +66,19 @@ async function lookAtStandalone(address: Address, target: Target): Promise<Serve
 }
 
 async function lookAtCluster(address: Address, nodes: readonly HostPort[], log: Logger): Promise<ServerInfo> {
-  const [info, state] = await firstThatAnswers(address, nodes, 'server', log, async (client) => {
-    const node = parseInfo(await client.info());
-    if (node.mode !== 'cluster')
-      throw wrongTopology(address, `a ${node.mode} server`, 'set REDIS_URL instead of REDIS_CLUSTER_NODES');
-    return [node, parseInfo(await client.cluster('INFO')).fields] as const;
+  const answers = await askEach(address, nodes, 'server', log, async (client) => {
+    const info = parseInfo(await client.info());
+    if (info.mode !== 'cluster')
+      throw wrongTopology(address, `a ${info.mode} server`, 'set REDIS_URL instead of REDIS_CLUSTER_NODES');
+    return { info, state: parseInfo(await client.cluster('INFO')).fields };
   });
-  if (state.get('cluster_state') === 'ok') return info;
-  const slots = `${state.get('cluster_slots_ok') ?? 0} of 16384 slots are served`;
+  const best = answers.find(({ state }) => state.get('cluster_state') === 'ok');
+  if (best) return best.info;
+  const served = Math.max(...answers.map(({ state }) => Number(state.get('cluster_slots_ok') ?? 0)));
   throw new MillraceError(
     'REDIS_CLUSTER_DOWN',
-    `Redis at ${address.label}: the Cluster does not serve all of its slots (${slots}). A master is down and no replica has taken over, or slots were never assigned; see CLUSTER NODES`,
-    { address: address.label, slotsServed: Number(state.get('cluster_slots_ok') ?? 0) },
+    `Redis at ${address.label}: the Cluster does not serve all of its slots (${served} of 16384 slots are served). A master is down and no replica has taken over, or slots were never assigned; see CLUSTER NODES`,
+    { address: address.label, slotsServed: served },
   );
 }
 
@@ -87,7 +88,7 @@ async function lookThroughSentinels(
   log: Logger,
 ): Promise<ServerInfo> {
   const { masterName } = endpoint;
-  const found = await firstThatAnswers(address, endpoint.sentinels, 'sentinel', log, async (client) => {
+  const answers = await askEach(address, endpoint.sentinels, 'sentinel', log, async (client) => {
     try {
       return (await client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName)) as [string, string] | null;
     } catch (error) {
@@ -101,6 +102,7 @@ async function lookThroughSentinels(
       throw error;
     }
   });
+  const found = answers.find((answer) => answer !== null);
   if (!found) {
     throw new MillraceError(
       'REDIS_UNREACHABLE',
@@ -108,26 +110,35 @@ async function lookThroughSentinels(
       { address: address.label, masterName },
     );
   }
-  return ask(address, { host: found[0], port: Number(found[1]) }, async (client) => parseInfo(await client.info()));
+  const target = { host: found[0], port: Number(found[1]) };
+  const info = await ask(address, target, async (client) => parseInfo(await client.info()));
+  if (info.role === 'slave') {
+    throw new MillraceError(
+      'REDIS_WRITES_REFUSED',
+      `Redis at ${address.label}: the Sentinels name ${formatHostPort(target)} as the master, and it is a replica: a failover is under way. Try again in a few seconds`,
+      { address: address.label },
+    );
+  }
+  return info;
 }
 
-async function firstThatAnswers<T>(
+/** The answers of those nodes that answer; one that does not is worth a warning while another does. */
+async function askEach<T>(
   address: Address,
   nodes: readonly HostPort[],
   as: 'server' | 'sentinel',
   log: Logger,
   question: (client: Redis) => Promise<T>,
-): Promise<T> {
-  let firstError: unknown;
-  for (const node of nodes) {
-    try {
-      return await ask(address, node, question, as);
-    } catch (error) {
-      firstError ??= error;
-      log.warn({ node: formatHostPort(node) }, `one of several nodes does not answer: ${(error as Error).message}`);
-    }
-  }
-  throw firstError;
+): Promise<T[]> {
+  const outcomes = await Promise.allSettled(nodes.map((node) => ask(address, node, question, as)));
+  const answers = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+  const failures = outcomes.flatMap((outcome) =>
+    outcome.status === 'rejected' ? [outcome.reason as MillraceError] : [],
+  );
+  // A refusal says more than silence: a wrong password is not hidden behind a node that is down as well.
+  if (answers.length === 0) throw failures.find(({ code }) => code !== 'REDIS_UNREACHABLE') ?? failures[0];
+  for (const { message } of failures) log.warn(`one of ${nodes.length} nodes does not answer: ${message}`);
+  return answers;
 }
 
 async function ask<T>(
@@ -138,29 +149,40 @@ async function ask<T>(
 ): Promise<T> {
   const label = labelOf(address, target);
   const client = createOneShot(address, target, as);
-  let firstError: unknown;
   let isConnected = false;
-  client.on('error', (error) => (firstError ??= error));
   client.on('connect', () => (isConnected = true));
-  const late = (): MillraceError =>
-    new MillraceError(
-      isConnected ? 'REDIS_TIMEOUT' : 'REDIS_UNREACHABLE',
-      isConnected
-        ? `Redis at ${label}: something accepts connections but has not answered in ${formatMs(address.connectTimeoutMs)}: a frozen server, or another program. Check host and port`
-        : `Redis at ${label}: no connection in ${formatMs(address.connectTimeoutMs)}. Check the address, the network and the firewall`,
-      { address: label },
-    );
+  // The first error is the one that tells. Not all of them end the connection: after a refused SELECT it would go on in database 0.
+  const failed = new Promise<never>((_resolve, reject) => client.on('error', reject));
+  const answered = client.connect().then(() => question(client));
+  const late = (): MillraceError => explainSilence(address, client, isConnected, label);
   try {
-    return await withDeadline(
-      client.connect().then(() => question(client)),
-      address.connectTimeoutMs,
-      late,
-    );
+    return await withDeadline(Promise.race([failed, answered]), address.connectTimeoutMs, late);
   } catch (error) {
-    throw explainHandshake(firstError ?? error, isConnected, label);
+    throw explainHandshake(error, isConnected, label);
   } finally {
     client.disconnect();
   }
+}
+
+/** What it means that nothing came in time: nobody there, nobody who speaks TLS, or somebody who says nothing. */
+function explainSilence(address: Address, client: Redis, isConnected: boolean, label: string): MillraceError {
+  const waited = formatMs(address.connectTimeoutMs);
+  const error = (code: ErrorCode, found: string): MillraceError =>
+    new MillraceError(code, `Redis at ${label}: ${found}`, { address: label });
+  if (isConnected) {
+    return error(
+      'REDIS_TIMEOUT',
+      `something accepts connections but has not answered in ${waited}: a frozen server, or another program. Check host and port`,
+    );
+  }
+  const isOpen = !(client.stream?.connecting ?? true);
+  if (address.tls && isOpen) {
+    return error(
+      'REDIS_TLS_FAILED',
+      `no answer to the TLS handshake in ${waited}. Check that the server speaks TLS on this port; redis:// is without TLS`,
+    );
+  }
+  return error('REDIS_UNREACHABLE', `no connection in ${waited}. Check the address, the network and the firewall`);
 }
 
 /** A server that hangs up during the handshake has said nothing, which is what a TLS port does to a plain client. */

@@ -10,12 +10,18 @@ export interface Proxy {
   freeze(): void;
   /** Everything passes again, for new connections. */
   restore(): void;
+  /** From now on each answer comes that much later. */
+  slowDown(ms: number): void;
+  /** New connections go to another server on this machine. */
+  leadTo(port: number): void;
   /** Cuts every connection that is open now. */
   cut(): void;
   stop(): Promise<void>;
 }
 
 export async function startProxy(targetPort: number): Promise<Proxy> {
+  let target = targetPort;
+  let delayMs = 0;
   let mode: 'pass' | 'lose-answers' | 'freeze' = 'pass';
   const sockets = new Set<Socket>();
   const track = (socket: Socket): Socket => {
@@ -25,10 +31,14 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     return socket;
   };
   const server = createServer((client) => {
-    const upstream = track(connect(targetPort, '127.0.0.1'));
+    const upstream = track(connect(target, '127.0.0.1'));
     track(client);
     client.on('data', (data) => mode !== 'freeze' && upstream.write(data));
-    upstream.on('data', (data) => mode === 'pass' && client.write(data));
+    upstream.on('data', (data) => {
+      if (mode !== 'pass') return;
+      if (delayMs === 0) client.write(data);
+      else setTimeout(() => client.write(data), delayMs);
+    });
     client.once('close', () => upstream.destroy());
     upstream.once('close', () => client.destroy());
   });
@@ -45,6 +55,8 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     loseAnswers: () => (mode = 'lose-answers'),
     freeze: () => (mode = 'freeze'),
     restore: () => (mode = 'pass'),
+    slowDown: (ms) => (delayMs = ms),
+    leadTo: (newTarget) => (target = newTarget),
     cut,
     async stop() {
       cut();

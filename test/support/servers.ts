@@ -4,7 +4,7 @@
  * Each call starts servers of its own in a folder of its own. They end with stop(), and with the test process in any case.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -179,7 +179,7 @@ export class TestCluster {
 /** Starts a Cluster and waits until it serves all slots and every replica follows its master. */
 export async function startCluster(options: { replicas?: boolean; config?: Config } = {}): Promise<TestCluster> {
   const count = options.replicas === false ? MASTERS : MASTERS * 2;
-  const busPorts = await Promise.all(Array.from({ length: count }, freePort));
+  const busPorts = await Promise.all(Array.from({ length: count }, () => freePort()));
   const nodes = await Promise.all(
     busPorts.map((busPort) =>
       startRedis({
@@ -299,14 +299,26 @@ export async function startSentinelSet(options: { downAfterMs?: number } = {}): 
   }
 }
 
-/** A loopback port that is free now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+// Below the range from which the system takes ports for outgoing connections: there, a port that was free a moment ago, or
+// that of a server which is killed and started again, may be another test's connection by the time it is listened on.
+const LOWEST_PORT = 12_000;
+const HIGHEST_PORT = 32_000;
+const handedOut = new Set<number>();
+
+/** A loopback port that is free now, and that this process has not handed out before. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = LOWEST_PORT + Math.floor(Math.random() * (HIGHEST_PORT - LOWEST_PORT));
+    if (handedOut.has(port) || !(await isFree(port))) continue;
+    handedOut.add(port);
+    return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
+    probe.once('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }

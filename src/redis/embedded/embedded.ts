@@ -7,27 +7,32 @@
  *
  *   asked --nobody owns the folder--> owner: find a program, start it --stop()--> stopped
  *     |                                  |--server ends by itself--> started again, at most 5 times a minute --> failed
- *     '--somebody owns it--> guest: uses the owner's server
+ *     '--somebody owns it--> waits until the owner's server answers --> guest: uses it
+ *                              '--the owner ends first--> asks again
  */
-import { createHash } from 'node:crypto';
-import { access, constants, mkdir, readFile, realpath, statfs, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../clock.ts';
+import { formatMs } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
 import { serverName } from '../server-info.ts';
 import type { ServerBinary } from './binary.ts';
+import { portFor, socketPathFor } from './endpoint.ts';
 import { findServer, type FindServerOptions } from './find-server.ts';
-import { tryHold, type Hold, type Holder } from './folder-lock.ts';
-import { isRunning, workingFolderOf } from './process-identity.ts';
+import { busy, tryHold, type Hold } from './folder-lock.ts';
+import { ping } from './ping.ts';
+import { isRunning, signalProcess, startOf, workingFolderOf } from './process-identity.ts';
 import type { Progress } from './provision.ts';
 import { startServerProcess, type ServerProcess } from './server-process.ts';
+import { explainingFolder, prepareFolder, requireSpace } from './usable-folder.ts';
 
 /** Options of the embedded Redis. */
 export interface EmbeddedOptions extends FindServerOptions {
   /** The project's folder for data; the server uses `redis/` in it. */
   folder: string;
+  /** How long the server of another owner may be silent. Default 15 s: a stop, or a start after a crash, takes less. */
+  silentWithinMs?: number | undefined;
 }
 
 /** What the owner tells others of the same folder. */
@@ -55,11 +60,14 @@ export interface EmbeddedRedis {
   stop(): Promise<void>;
 }
 
-const LONGEST_SOCKET_PATH = 100; // The system's limit is 108 bytes on Linux, 104 on macOS.
 const NEEDED_BYTES = 16 * 1024 * 1024;
-const GUEST_WITHIN_MS = 10 * 60_000;
+const OWNER = 'owner';
+/** How long an owner may take to start its server: it may fetch one first, and read gigabytes of data. */
+const OWNER_STARTS_WITHIN_MS = 10 * 60_000;
+const OWNER_SILENT_WITHIN_MS = 15_000;
 const LEFT_BEHIND_WITHIN_MS = 10_000;
 const RESTARTS_PER_MINUTE = 5;
+const FIRST_PAUSE_MS = 50;
 
 /**
  * The folder's server, started if it does not run yet.
@@ -67,39 +75,49 @@ const RESTARTS_PER_MINUTE = 5;
  * @example
  * const embedded = await startEmbedded({ folder: '.millrace', cacheFolder: '~/.cache/millrace', log });
  * const connections = createConnections({ url: embedded.url });
- * @throws MillraceError FOLDER_UNUSABLE, SERVER_UNAVAILABLE, SERVER_START_FAILED
+ * @throws MillraceError FOLDER_UNUSABLE, FOLDER_BUSY, SERVER_UNAVAILABLE, SERVER_START_FAILED
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedRedis> {
-  const folder = await prepareFolder(join(options.folder, 'redis'));
-  const taken = await explainingFolder(folder, () => takeOrJoin(folder, options));
-  if ('note' in taken) return guestOf(folder, taken.note);
-  const { hold } = taken;
-  try {
-    return await explainingFolder(folder, () => new Owner(folder, hold, options).start());
-  } catch (error) {
-    await hold.release().catch(() => undefined); // On a full disk even this fails; the lock then ends with the process.
-    throw error;
-  }
+  const chosen = { folder: join(options.folder, 'redis'), what: 'data folder', variable: 'MILLRACE_DATA' };
+  // The real path, because the server's working folder is compared with it.
+  const folder = await prepareFolder(chosen);
+  return explainingFolder(chosen, async () => {
+    const taken = await takeOrJoin(folder, options);
+    if ('note' in taken) return guestOf(folder, taken.note);
+    const { hold } = taken;
+    try {
+      await requireSpace(chosen, NEEDED_BYTES);
+      return await new Owner(folder, hold, options).start();
+    } catch (error) {
+      await hold.release().catch(() => undefined); // The lock then ends with the process.
+      throw error;
+    }
+  });
 }
 
-/** The hold on the folder, or what its owner tells; waits for an owner that is still starting. */
+/**
+ * The hold on the folder, or what its owner tells, once the owner's server answers. An owner may be starting, stopping, or starting its
+ * server again; whoever waits for one that ends becomes the owner.
+ */
 async function takeOrJoin(
   folder: string,
-  { onProgress }: EmbeddedOptions,
+  { onProgress, silentWithinMs = OWNER_SILENT_WITHIN_MS }: EmbeddedOptions,
 ): Promise<{ hold: Hold<Note> } | { note: Note }> {
-  const start = systemClock.monotonicMs();
-  let saidSo = false;
+  let lastSignMs = systemClock.monotonicMs();
+  let lastStep = '';
   for (;;) {
-    const taken = await tryHold<Note>(folder, 'owner');
+    const taken = await tryHold<Note>(folder, OWNER);
     if ('hold' in taken) return taken;
-    if (taken.holder.note) return { note: taken.holder.note };
-    if (!saidSo)
-      onProgress?.({
-        step: `waiting for process ${taken.holder.pid}, which is starting Redis for this folder`,
-        percent: undefined,
-      });
-    saidSo = true;
-    if (systemClock.monotonicMs() - start > GUEST_WITHIN_MS) throw stuck(folder, taken.holder);
+    const { holder } = taken;
+    const answer = holder.note ? await ping(holder.note) : 'none';
+    if (holder.note && answer === 'ready') return { note: holder.note };
+    const step = `waiting for process ${holder.pid}, which is ${holder.note ? 'stopping or restarting' : 'starting'} Redis for this folder`;
+    if (step !== lastStep || answer === 'loading') lastSignMs = systemClock.monotonicMs();
+    if (step !== lastStep) onProgress?.({ step, percent: undefined });
+    lastStep = step;
+    const withinMs = holder.note ? silentWithinMs : OWNER_STARTS_WITHIN_MS;
+    if (systemClock.monotonicMs() - lastSignMs > withinMs)
+      throw busy(folder, OWNER, holder, `its Redis has not answered in ${formatMs(withinMs)}`);
     await systemClock.sleep(50);
   }
 }
@@ -133,14 +151,19 @@ class Owner {
   }
 
   async start(): Promise<EmbeddedRedis> {
-    await this.#endServerLeftBehind();
+    const socketPath = socketPathFor(this.#folder);
+    await this.#endServerLeftBehind(socketPath);
     const binary = await findServer(this.#options);
     const port = await portFor(this.#folder);
-    const socketPath = socketPathFor(this.#folder);
     this.#options.onProgress?.({ step: `starting ${serverName(binary)} from ${binary.source}`, percent: undefined });
     await this.#run(binary, port, socketPath);
     const note: Note = { socketPath, port, server: serverName(binary) };
-    await this.#hold.tell(note);
+    try {
+      await this.#hold.tell(note);
+    } catch (error) {
+      await this.#server?.stop();
+      throw error;
+    }
     return {
       ...guestOf(this.#folder, note),
       isOwner: true,
@@ -174,23 +197,28 @@ class Owner {
     });
   }
 
+  /** Pauses double within a minute, so that a port or a disk that is short for a moment does not use up all attempts at once. */
   async #restart(reason: MillraceError, run: () => Promise<void>): Promise<void> {
     const { log } = this.#options;
     const now = systemClock.monotonicMs();
-    this.#restarts = [...this.#restarts.filter((at) => now - at < 60_000), now];
-    if (this.#restarts.length > RESTARTS_PER_MINUTE) {
+    const recent = this.#restarts.filter((at) => now - at < 60_000);
+    if (this.#stopping) return;
+    if (recent.length >= RESTARTS_PER_MINUTE) {
       this.#failure = reason;
       log.error(
-        `the embedded Redis has stopped ${this.#restarts.length} times in a minute and stays down: ${reason.message}`,
+        `the embedded Redis has stopped ${recent.length + 1} times in a minute and stays down: ${reason.message}`,
       );
       return;
     }
+    this.#restarts = [...recent, now];
     log.error(`${reason.message}\nstarting it again`);
+    if (recent.length > 0) await systemClock.sleep(FIRST_PAUSE_MS * 2 ** recent.length);
     try {
+      if (this.#stopping) return;
       await run();
       log.info('the embedded Redis runs again');
     } catch (error) {
-      if (!this.#stopping) await this.#restart(error as MillraceError, run);
+      await this.#restart(error as MillraceError, run);
     }
   }
 
@@ -204,96 +232,33 @@ class Owner {
   }
 
   /** A server whose owner was killed ends by itself a moment later; two servers must not write to one append-only file. */
-  async #endServerLeftBehind(): Promise<void> {
+  async #endServerLeftBehind(socketPath: string): Promise<void> {
     const pid = Number(await readFile(join(this.#folder, 'redis.pid'), 'utf8').catch(() => ''));
-    const isOurs = (): boolean => pid > 0 && isRunning(pid) && (workingFolderOf(pid) ?? this.#folder) === this.#folder;
-    if (!isOurs()) return;
-    this.#options.log.warn({ pid }, 'the redis-server of an owner that was killed still runs; ending it');
-    const start = systemClock.monotonicMs();
-    process.kill(pid, 'SIGTERM');
-    while (isOurs()) {
-      if (systemClock.monotonicMs() - start > LEFT_BEHIND_WITHIN_MS) process.kill(pid, 'SIGKILL');
-      await systemClock.sleep(20);
+    const startedAt = startOf(pid);
+    const isThere = (): boolean => pid > 0 && isRunning(pid, startedAt);
+    if (isThere() && (await this.#isServer(pid, socketPath))) {
+      this.#options.log.warn({ pid }, 'the redis-server of an owner that was killed still runs; ending it');
+      const start = systemClock.monotonicMs();
+      signalProcess(pid, 'SIGTERM');
+      while (isThere()) {
+        if (systemClock.monotonicMs() - start > LEFT_BEHIND_WITHIN_MS) signalProcess(pid, 'SIGKILL');
+        await systemClock.sleep(20);
+      }
     }
-  }
-}
-
-async function prepareFolder(folder: string): Promise<string> {
-  return explainingFolder(folder, async () => {
-    await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
-    const { bavail, bsize } = await statfs(folder);
-    if (bavail * bsize < NEEDED_BYTES) {
-      throw Object.assign(
-        new Error(`only ${Math.floor((bavail * bsize) / 2 ** 20)} MB are free there, 16 MB are needed to start`),
-        { code: 'ENOSPC' },
-      );
-    }
-    // The real path, because the server's working folder is compared with it.
-    return realpath(folder);
-  });
-}
-
-const FOLDER_FAULTS = new Set([
-  'EROFS',
-  'EACCES',
-  'EPERM',
-  'ENOSPC',
-  'EDQUOT',
-  'ENOTDIR',
-  'EEXIST',
-  'ENAMETOOLONG',
-  'ELOOP',
-]);
-
-async function explainingFolder<T>(folder: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (error instanceof MillraceError || code === undefined || !FOLDER_FAULTS.has(code)) throw error;
+    if ((await ping({ socketPath })) === 'none') return;
     throw new MillraceError(
-      'FOLDER_UNUSABLE',
-      `the data folder ${folder} cannot be used: ${(error as Error).message}. Mend it, or set MILLRACE_DATA to another folder`,
-      { folder, reason: code, cause: error },
+      'FOLDER_BUSY',
+      `a redis-server that this process cannot see, such as one of another container, runs on ${this.#folder}. End it first`,
+      { folder: this.#folder, socketPath },
     );
   }
-}
 
-/** The port of the last start if it is free, else a new one. */
-async function portFor(folder: string): Promise<number> {
-  const file = join(folder, 'port');
-  const last = Number(await readFile(file, 'utf8').catch(() => ''));
-  const port = (last > 0 ? await listenable(last) : undefined) ?? (await listenable(0));
-  if (port === undefined) throw new MillraceError('SERVER_START_FAILED', 'no loopback port is free', {});
-  await writeFile(file, String(port));
-  return port;
-}
-
-function listenable(port: number): Promise<number | undefined> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(undefined));
-    server.listen(port, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' ? address?.port : undefined));
-    });
-  });
-}
-
-/** In the folder, or, when that path is longer than a socket's may be, in the system's folder for temporary files. */
-function socketPathFor(folder: string): string {
-  const path = join(folder, 'redis.sock');
-  if (Buffer.byteLength(path) <= LONGEST_SOCKET_PATH) return path;
-  return join(tmpdir(), `millrace-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.sock`);
-}
-
-function stuck(folder: string, { pid, host }: Holder): MillraceError {
-  return new MillraceError(
-    'FOLDER_BUSY',
-    `process ${pid} on ${host} owns ${folder} but has not said in 10 min where its Redis listens. End it, or remove ${join(folder, 'owner')}.*`,
-    { folder, pid, host },
-  );
+  /** Whether the pid is the server's, and not another process's that was given the same number later. */
+  async #isServer(pid: number, socketPath: string): Promise<boolean> {
+    const folder = workingFolderOf(pid);
+    // Where that cannot be known, a server that answers is the proof that there is one.
+    return folder === undefined ? (await ping({ socketPath })) !== 'none' : folder === this.#folder;
+  }
 }
 
 /** Where fetched servers are kept for all projects of this user, when nothing else is said. */

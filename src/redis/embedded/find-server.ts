@@ -7,6 +7,8 @@
  * 4. a copy that is fetched now,
  * 5. an older redis-server on PATH, 7.0 or newer: everything but vectors works.
  */
+import { access, constants } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { Logger } from '../../log.ts';
 import { MillraceError } from '../../errors.ts';
 import { isAtLeast, serverName } from '../server-info.ts';
@@ -43,7 +45,7 @@ const WAYS = [
 export async function findServer(options: FindServerOptions): Promise<ServerBinary> {
   if (options.server !== undefined) return namedServer(options.server);
   const onPath = await identify(['redis-server'], 'redis-server on PATH');
-  if (onPath && isAtLeast(onPath.version, '8.0')) return onPath;
+  if (onPath?.kind === 'redis' && isAtLeast(onPath.version, '8.0')) return onPath;
   const cached = await findProvisioned(REDIS_8, options);
   if (cached) return cached;
   const reason = await tryToProvision(options);
@@ -64,13 +66,12 @@ export async function findServer(options: FindServerOptions): Promise<ServerBina
 }
 
 async function namedServer(program: string): Promise<ServerBinary> {
-  const found = await identify([program], program);
+  // The server is started in its data folder, where a path relative to this one would lead nowhere.
+  const path = program.includes('/') ? resolve(program) : program;
+  const found = await identify([path], program);
   if (!found) {
-    throw new MillraceError(
-      'SERVER_UNAVAILABLE',
-      `MILLRACE_REDIS_SERVER: ${program} cannot be run, or is no redis-server`,
-      { program },
-    );
+    const reason = program.includes('/') ? await whyNot(path) : 'is not on PATH, or is no redis-server';
+    throw new MillraceError('SERVER_UNAVAILABLE', `MILLRACE_REDIS_SERVER: ${program} ${reason}`, { program });
   }
   if (found.kind === 'redis' && !isAtLeast(found.version, OLDEST_EMBEDDED)) {
     throw new MillraceError(
@@ -80,6 +81,14 @@ async function namedServer(program: string): Promise<ServerBinary> {
     );
   }
   return found;
+}
+
+/** Why a program that is named by its path told no version. */
+async function whyNot(path: string): Promise<string> {
+  return access(path, constants.X_OK).then(
+    () => 'is no redis-server, or none that runs on this machine',
+    (error: Error) => `cannot be run: ${error.message}`,
+  );
 }
 
 /** The fetched server, or why there is none. */

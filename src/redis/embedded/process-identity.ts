@@ -3,12 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 
 /** When the process started, in clock ticks since boot, from Linux's /proc; empty where there is none. */
 export function startOf(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch {
-    return ''; // macOS has no /proc; there the pid has to do.
-  }
+  return statOf(pid)?.startedAt ?? ''; // macOS has no /proc; there the pid has to do.
 }
 
 /** Whether the process runs, and is the one that started then (if both starts are known). */
@@ -18,14 +13,37 @@ export function isRunning(pid: number, startedAt = ''): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  const found = startOf(pid);
-  return found === '' || startedAt === '' || found === startedAt;
+  const found = statOf(pid);
+  if (!found) return true;
+  // A process that has ended stays in the table until its parent asks how, which some never do.
+  if (found.state === 'Z' || found.state === 'X') return false;
+  return startedAt === '' || found.startedAt === startedAt;
+}
+
+/** Sends the signal if the process is still there. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** The folder that the process works in; undefined where that cannot be known. */
 export function workingFolderOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined;
+  }
+}
+
+function statOf(pid: number): { state: string; startedAt: string } | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field is the program's name in brackets, which may hold anything; state is the 3rd, the start the 22nd.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0] ?? '', startedAt: fields[19] ?? '' };
   } catch {
     return undefined;
   }

@@ -12,14 +12,18 @@
 import { createHash } from 'node:crypto';
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { access, constants, mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import type { Logger } from '../../log.ts';
+import { formatMs } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
+import { silentLogger, type Logger } from '../../log.ts';
 import { identify, type ServerBinary } from './binary.ts';
-import { hold } from './folder-lock.ts';
+import { findMirror, type Mirror } from './debian-mirror.ts';
+import { hold, type Holder } from './folder-lock.ts';
+import { explainingFolder, prepareFolder, requireSpace } from './usable-folder.ts';
 
 const run = promisify(execFile);
 
@@ -107,7 +111,7 @@ const NEEDED_BYTES = 200 * 1024 * 1024;
 const LOCK_WITHIN_MS = 10 * 60_000;
 const STEP_WITHIN_MS = 5 * 60_000;
 
-/** The provisioned server if it is there and whole. */
+/** The provisioned server if it is there and whole; of a damaged one the log tells. */
 export async function findProvisioned(
   build: Build,
   { cacheFolder, log }: ProvisionOptions,
@@ -116,7 +120,7 @@ export async function findProvisioned(
   if (!existsSync(join(folder, MANIFEST))) return undefined;
   const damaged = await firstDamaged(folder);
   if (damaged !== undefined) {
-    log.warn({ folder }, `the cached ${build.serverName} is damaged (${damaged}); it will be fetched again`);
+    log.warn({ folder }, `the ${build.serverName} in ${folder} is damaged (${damaged}); it is not used`);
     return undefined;
   }
   return identify(commandOf(build, folder), `the copy in ${folder}`);
@@ -124,26 +128,35 @@ export async function findProvisioned(
 
 /**
  * The provisioned server, fetched if it is not there yet. Two processes at once fetch it once.
- * @throws MillraceError PROVISION_FAILED with the step that failed and what the tool said; FOLDER_UNUSABLE.
+ * @throws MillraceError PROVISION_FAILED with the step that failed and what the tool said; FOLDER_UNUSABLE; FOLDER_BUSY.
  */
 export async function provision(build: Build, options: ProvisionOptions): Promise<ServerBinary> {
-  const { cacheFolder, onProgress } = options;
   const mirror = await findMirror();
-  await makeFolder(cacheFolder);
-  const held = await hold(cacheFolder, `${build.name}.lock`, {
-    withinMs: LOCK_WITHIN_MS,
-    onWait: ({ pid }) =>
-      onProgress?.({ step: `waiting for process ${pid}, which is fetching ${build.serverName}`, percent: undefined }),
-  });
+  const chosen = { folder: options.cacheFolder, what: 'cache folder', variable: 'MILLRACE_CACHE' };
+  const cacheFolder = await prepareFolder(chosen);
+  await requireSpace(chosen, NEEDED_BYTES);
+  return explainingFolder(chosen, () => provisionInto(build, mirror, { ...options, cacheFolder }));
+}
+
+async function provisionInto(build: Build, mirror: Mirror, options: ProvisionOptions): Promise<ServerBinary> {
+  const { cacheFolder, onProgress } = options;
+  const lock = `${build.name}.lock`;
+  const sayWhoFetches = ({ pid, host }: Holder): void => {
+    const where = host === hostname() ? '' : ` on ${host}`;
+    const step = `waiting for process ${pid}${where}, which is fetching ${build.serverName}; if it is gone, remove ${join(cacheFolder, lock)}.*`;
+    onProgress?.({ step, percent: undefined });
+  };
+  const held = await hold(cacheFolder, lock, { withinMs: LOCK_WITHIN_MS, onWait: sayWhoFetches });
   try {
-    const ready = await findProvisioned(build, options);
+    // Whoever asked before has been told of a damaged copy.
+    const ready = await findProvisioned(build, { ...options, log: silentLogger });
     if (ready) return ready;
-    await removeLeftovers(build, cacheFolder);
+    await removeLeftovers(build, options);
     const work = await mkdtemp(join(cacheFolder, `${build.name}.work-`));
     try {
       return await fetchInto(work, build, mirror, options);
     } finally {
-      await rm(work, { recursive: true, force: true });
+      await remove(work, options.log);
     }
   } finally {
     await held.release();
@@ -164,6 +177,7 @@ async function fetchInto(
     await mkdir(folder, { recursive: true });
   }
   await writeFile(join(work, 'sources.list'), `deb ${mirror.options}${mirror.uri} ${build.suite} main\n`);
+  await writeFile(join(work, 'apt.conf'), APT_CONF);
   await apt(work, ['update'], work, tell(`reading the package list of Debian ${build.suite}`));
   await apt(
     work,
@@ -187,6 +201,19 @@ async function fetchInto(
   return { ...tried, command: commandOf(build, folder), source: `the copy in ${folder}` };
 }
 
+/**
+ * What the machine's configuration of apt adds for the machine's own sake: hooks that run after an update (they clean the system's
+ * caches, and wake its services) and a release that is preferred, which our one source does not have.
+ */
+const APT_CONF = [
+  'APT::Update::Pre-Invoke',
+  'APT::Update::Post-Invoke',
+  'APT::Update::Post-Invoke-Success',
+  'APT::Default-Release',
+]
+  .map((name) => `#clear ${name};\n`)
+  .join('');
+
 /** Runs apt-get with every folder pointed into the work folder; its progress comes as lines on a pipe of its own. */
 async function apt(
   work: string,
@@ -198,21 +225,26 @@ async function apt(
   const settings = [
     `Dir::Etc::SourceList=${join(work, 'sources.list')}`,
     'Dir::Etc::SourceParts=/dev/null',
+    'Dir::Etc::Preferences=/dev/null',
     'Dir::Etc::PreferencesParts=/dev/null',
     `Dir::State=${join(work, 'state')}`,
     'Dir::State::status=/dev/null',
     `Dir::Cache=${join(work, 'cache')}`,
     'Acquire::Languages=none',
-    'Acquire::Retries=3',
-    'Acquire::http::Timeout=30',
+    'Acquire::Retries=2',
+    'Acquire::http::Timeout=15',
+    // Without it an update from a mirror that does not answer is a success.
+    'APT::Update::Error-Mode=any',
     'APT::Sandbox::User=root',
     'APT::Status-Fd=3',
   ].flatMap((setting) => ['-o', setting]);
-  const child = spawn('apt-get', [...settings, '-q', ...args], {
+  const child = spawn('apt-get', ['-c', join(work, 'apt.conf'), ...settings, '-q', ...args], {
     cwd,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     timeout: STEP_WITHIN_MS,
   });
+  const kill = (): boolean => child.kill();
+  process.once('exit', kill);
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2_000)));
   const status = child.stdio[3];
@@ -222,57 +254,22 @@ async function apt(
       if (percent !== undefined) onPercent(Math.min(100, Number(percent)));
     });
   }
-  const code = await new Promise<number | string>((resolve) => {
+  const end = await new Promise<number | string>((resolve) => {
     child.once('error', (error) => resolve(error.message));
     child.once('close', (exit, signal) => resolve(exit ?? signal ?? 'unknown'));
   });
-  if (code === 0) return;
+  process.off('exit', kill);
+  if (end === 0) return;
   const reasons = said
     .split('\n')
     .filter((line) => /^[EW]:/.test(line))
     .slice(0, 3)
     .join(' ');
-  throw failed(`apt-get ${args[0]} ended with ${code}: ${reasons || said.trim() || 'it said nothing'}`, {
+  const how = end === 'SIGTERM' ? `was ended, at the latest after ${formatMs(STEP_WITHIN_MS)}` : `ended with ${end}`;
+  throw failed(`apt-get ${args[0]} ${how}: ${reasons || said.trim() || 'it said nothing'}`, {
     step: args[0],
-    exit: code,
+    exit: end,
   });
-}
-
-interface Mirror {
-  uri: string;
-  options: string;
-}
-
-/** The mirror that the machine's own apt uses for Debian. */
-async function findMirror(): Promise<Mirror> {
-  if (process.platform !== 'linux' || LOADERS[process.arch] === undefined) {
-    throw failed(`Debian's packages do not run on ${process.platform} ${process.arch}`, {});
-  }
-  const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
-  const id = /^ID=["']?([\w.-]+)/m.exec(release)?.[1] ?? 'unknown';
-  if (id !== 'debian') throw failed(`this machine runs ${id}, not Debian`, { id });
-  for (const tool of ['/usr/bin/apt-get', '/usr/bin/dpkg-deb']) {
-    await access(tool, constants.X_OK).catch(() => {
-      throw failed(`${tool} is missing`, { tool });
-    });
-  }
-  const uri = (await aptSources()).find((source) => /\/debian\/?$/.test(source));
-  if (uri === undefined) throw failed("no mirror of Debian stands in this machine's apt sources", {});
-  const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-  return { uri, options: existsSync(keyring) ? `[signed-by=${keyring}] ` : '' };
-}
-
-/** Every address in sources.list and sources.list.d, in both of apt's formats. */
-async function aptSources(): Promise<string[]> {
-  const folder = '/etc/apt/sources.list.d';
-  const files = (await readdir(folder).catch(() => [])).map((file) => join(folder, file));
-  const texts = await Promise.all(
-    ['/etc/apt/sources.list', ...files].map((file) => readFile(file, 'utf8').catch(() => '')),
-  );
-  return texts.flatMap((text) => [
-    ...[...text.matchAll(/^URIs:\s*(.+)$/gm)].flatMap((match) => (match[1] ?? '').trim().split(/\s+/)),
-    ...[...text.matchAll(/^deb\s+(?:\[[^\]]*\]\s+)?(\S+)/gm)].map((match) => match[1] ?? ''),
-  ]);
 }
 
 /** Leaves the program and the shared libraries; manuals, locales and the like go. */
@@ -330,27 +327,18 @@ function commandOf(build: Build, folder: string): ServerBinary['command'] {
   return [loader, '--argv0', build.serverName, '--library-path', libraries, join(folder, build.serverName)];
 }
 
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
-    const { bavail, bsize } = await statfs(folder);
-    if (bavail * bsize < NEEDED_BYTES)
-      throw new Error(`only ${Math.floor((bavail * bsize) / 2 ** 20)} MB are free, 200 MB are needed`);
-  } catch (cause) {
-    throw new MillraceError(
-      'FOLDER_UNUSABLE',
-      `the cache folder ${folder} cannot be used: ${(cause as Error).message}. Set MILLRACE_CACHE to another one`,
-      { folder, cause },
-    );
+/** Work folders of processes that were killed: whoever holds the lock is the only one who could be using one. */
+async function removeLeftovers(build: Build, { cacheFolder, log }: ProvisionOptions): Promise<void> {
+  for (const entry of await readdir(cacheFolder)) {
+    if (entry.startsWith(`${build.name}.work-`)) await remove(join(cacheFolder, entry), log);
   }
 }
 
-/** Work folders of processes that were killed: whoever holds the lock is the only one who could be using one. */
-async function removeLeftovers(build: Build, cacheFolder: string): Promise<void> {
-  for (const entry of await readdir(cacheFolder)) {
-    if (entry.startsWith(`${build.name}.work-`)) await rm(join(cacheFolder, entry), { recursive: true, force: true });
-  }
+/** Best effort: an apt-get whose owner was killed may still be writing there; the next fetch tries again. */
+async function remove(folder: string, log: Logger): Promise<void> {
+  await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch((error: unknown) => {
+    log.warn({ err: error }, `${folder} could not be removed`);
+  });
 }
 
 async function attempt<T>(name: string, act: () => Promise<T>): Promise<T> {

@@ -12,11 +12,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { rename, stat, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { systemClock, withDeadline } from '../../clock.ts';
+import { formatMs } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
 import type { ServerBinary } from './binary.ts';
+import { ping, type PingTarget } from './ping.ts';
+import { isRunning, signalProcess, startOf } from './process-identity.ts';
 
 export interface ServerProcessOptions {
   binary: ServerBinary;
@@ -25,10 +27,14 @@ export interface ServerProcessOptions {
   /** Lines of redis.conf, by directive; a list writes the directive several times. */
   config: Readonly<Record<string, string | number | readonly string[]>>;
   /** Where PING is answered. */
-  ping: { socketPath: string } | { host: string; port: number };
+  ping: PingTarget;
   /** As a Sentinel instead of a server. */
   isSentinel?: boolean;
-  /** Called when the server ends without having been asked to. */
+  /** How long to wait for the first answer; reading data does not count. Default 10 s. */
+  startWithinMs?: number;
+  /** How long stop() waits before it uses force. Default 10 s. */
+  stopWithinMs?: number;
+  /** Called when the server has ended without having been asked to. */
   onExit?: (reason: MillraceError) => void;
   /** Called while the server reads its data, which can take minutes. */
   onLoading?: () => void;
@@ -50,15 +56,15 @@ const STOP_WITHIN_MS = 10_000;
 const PING_EVERY_MS = 5;
 const LONGEST_LOG_BYTES = 1024 * 1024;
 
-/** Runs "$@" until it ends or standard input closes; the server's pid goes to file descriptor 3. */
+/** Runs "$@" until it ends or standard input closes; the server's pid goes to file descriptor 3. Leaves no process behind. */
 const LIFELINE = `
 exec 4<&0 </dev/null
 "$@" 3>&- 4<&- & server=$!
 echo "$server" >&3; exec 3>&-
-(cat <&4 >/dev/null; kill -TERM "$server" 2>/dev/null) & watch=$!
+(read -r never <&4; kill -TERM "$server" 2>/dev/null) & watch=$!
 exec 4<&-
 wait "$server"; status=$?
-kill "$watch" 2>/dev/null
+kill "$watch" 2>/dev/null; wait "$watch" 2>/dev/null
 exit "$status"`;
 
 /**
@@ -66,14 +72,14 @@ exit "$status"`;
  * @throws MillraceError SERVER_START_FAILED with the last lines of its log.
  */
 export async function startServerProcess(options: ServerProcessOptions): Promise<ServerProcess> {
-  const { binary, folder } = options;
+  const { binary, folder, stopWithinMs = STOP_WITHIN_MS } = options;
   const configFile = join(folder, 'redis.conf');
   const logFile = join(folder, 'redis.log');
   await writeFile(configFile, formatConfig(options.config));
-  await limitLog(logFile);
+  const logStart = await limitLog(logFile);
   const start = systemClock.monotonicMs();
   const log = openSync(logFile, 'a');
-  const args = [...binary.command, configFile, ...(options.isSentinel ? ['--sentinel'] : [])];
+  const args = [...binary.command, asPattern(configFile), ...(options.isSentinel ? ['--sentinel'] : [])];
   const child = spawn('/bin/sh', ['-c', LIFELINE, 'sh', ...args], {
     cwd: folder,
     stdio: ['pipe', log, log, 'pipe'],
@@ -83,8 +89,9 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
   child.stdin?.on('error', () => undefined); // The shell may be gone already; its exit says so.
 
   let isStopping = false;
+  let server: { pid: number; startedAt: string } | undefined;
   let exit: string | undefined;
-  const exited = new Promise<void>((resolve) => {
+  const shellEnded = new Promise<void>((resolve) => {
     const end = (how: string): void => {
       exit ??= how;
       resolve();
@@ -92,39 +99,37 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
     child.once('error', (error) => end(error.message));
     child.once('exit', (code, signal) => end(`exit ${code ?? signal}`));
   });
+  // Somebody may kill the shell alone. Nothing may start on the server's data before it is gone too.
+  const ended = shellEnded.then(() => (server ? waitForEnd(server, stopWithinMs) : killGroup(child)));
   const failure = (what: string): MillraceError =>
     new MillraceError(
       'SERVER_START_FAILED',
-      `the embedded redis-server ${what}. The end of ${logFile}:\n${lastLines(logFile)}`,
-      {
-        logFile,
-        exit,
-      },
+      `the embedded redis-server ${what}. The end of ${logFile}:\n${lastLines(logFile, logStart)}`,
+      { logFile, exit },
     );
 
   const stop = async (): Promise<void> => {
     isStopping = true;
     child.stdin?.destroy();
-    await withDeadline(exited, STOP_WITHIN_MS, () => new Error('still runs')).catch(() => killGroup(child));
-    await exited;
+    await withDeadline(ended, stopWithinMs, () => new Error('still runs')).catch(() => killGroup(child));
+    await ended;
   };
 
   const reportExit = async (): Promise<void> => {
-    await exited;
+    await ended;
     if (!isStopping) options.onExit?.(failure(`stopped by itself (${exit})`));
   };
 
   try {
-    const pid = await readPid(child, exited);
+    const pid = await readPid(child, shellEnded);
+    server = { pid, startedAt: startOf(pid) };
     await waitForPong(options, start, () => exit);
     void reportExit();
     return { pid, readyMs: systemClock.monotonicMs() - start, stop };
   } catch (error) {
     const what = exit === undefined ? (error as Error).message : `stopped at once (${exit})`;
-    if (exit === undefined) {
-      killGroup(child);
-      await exited;
-    }
+    killGroup(child);
+    await ended;
     throw failure(what);
   }
 }
@@ -137,19 +142,28 @@ function formatConfig(config: ServerProcessOptions['config']): string {
     .join('');
 }
 
-/** Values with spaces or quotes in them (a project folder may have both) stand quoted; lists such as "save" keep their words. */
+/** Paths stand quoted (a project folder may have spaces and quotes in its name); lists such as "save" keep their words. */
 function quote(value: string): string {
   if (value === '') return '""';
-  return value.startsWith('/') ? `"${value.replaceAll(/["\\]/g, String.raw`\$&`)}"` : value;
+  return value.startsWith('/')
+    ? `"${value.replaceAll(/["\\]/g, String.raw`\$&`).replaceAll('\n', String.raw`\n`)}"`
+    : value;
 }
 
-async function readPid(child: ChildProcess, exited: Promise<void>): Promise<number> {
+/** The server takes the name of its configuration for a pattern when it looks like one, and starts without any if nothing fits. */
+function asPattern(path: string): string {
+  return /[*?[]/.test(path) ? path.replaceAll(/[*?[\]\\]/g, String.raw`\$&`) : path;
+}
+
+async function readPid(child: ChildProcess, shellEnded: Promise<void>): Promise<number> {
   const pipe = child.stdio[3];
   if (!pipe || !('on' in pipe)) throw new Error('could not be started');
   let text = '';
   pipe.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  await Promise.race([new Promise((resolve) => pipe.once('close', resolve)), exited]);
-  return Number(text.trim());
+  await Promise.race([new Promise((resolve) => pipe.once('close', resolve)), shellEnded]);
+  const pid = Number(text.trim());
+  if (!(pid > 0)) throw new Error('could not be started');
+  return pid;
 }
 
 async function waitForPong(
@@ -157,59 +171,54 @@ async function waitForPong(
   start: number,
   exit: () => string | undefined,
 ): Promise<void> {
+  const { startWithinMs = START_WITHIN_MS } = options;
   let isLoading = false;
   for (;;) {
     if (exit() !== undefined) throw new Error('stopped');
     const answer = await ping(options.ping);
-    // Asking for a password is an answer too.
-    if (answer.startsWith('+PONG') || answer.startsWith('-NOAUTH')) return;
-    if (answer.startsWith('-LOADING') && !isLoading) {
+    if (answer === 'ready') return;
+    if (answer === 'loading' && !isLoading) {
       isLoading = true;
       options.onLoading?.();
     }
-    if (systemClock.monotonicMs() - start > (isLoading ? LOAD_WITHIN_MS : START_WITHIN_MS)) {
-      throw new Error(isLoading ? 'did not finish loading its data in 10 min' : 'did not answer in 10 s');
+    if (systemClock.monotonicMs() - start > (isLoading ? LOAD_WITHIN_MS : startWithinMs)) {
+      throw new Error(
+        isLoading
+          ? `did not finish loading its data in ${formatMs(LOAD_WITHIN_MS)}`
+          : `did not answer in ${formatMs(startWithinMs)}`,
+      );
     }
     await systemClock.sleep(PING_EVERY_MS);
   }
 }
 
-/** The first bytes of the answer to PING; empty when there is none. */
-function ping(where: ServerProcessOptions['ping']): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = 'socketPath' in where ? connect({ path: where.socketPath }) : connect(where);
-    const done = (answer: string): void => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.setTimeout(1_000, () => done(''));
-    socket.once('error', () => done(''));
-    socket.once('close', () => done(''));
-    socket.once('data', (data) => done(data.toString('latin1')));
-    socket.write('PING\r\n');
-  });
-}
-
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+async function waitForEnd({ pid, startedAt }: { pid: number; startedAt: string }, withinMs: number): Promise<void> {
+  const start = systemClock.monotonicMs();
+  while (isRunning(pid, startedAt)) {
+    if (systemClock.monotonicMs() - start > withinMs) signalProcess(pid, 'SIGKILL');
+    await systemClock.sleep(20);
   }
 }
 
-async function limitLog(file: string): Promise<void> {
+function killGroup(child: ChildProcess): void {
+  if (child.pid !== undefined) signalProcess(-child.pid, 'SIGKILL');
+}
+
+/** Puts a long log aside. Gives the place in the file where this server's own lines will begin. */
+async function limitLog(file: string): Promise<number> {
   const size = await stat(file).then(
     (found) => found.size,
     () => 0,
   );
-  if (size > LONGEST_LOG_BYTES) await rename(file, `${file}.old`);
+  if (size <= LONGEST_LOG_BYTES) return size;
+  await rename(file, `${file}.old`);
+  return 0;
 }
 
-function lastLines(file: string): string {
+function lastLines(file: string, from: number): string {
   try {
-    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+    const text = readFileSync(file).subarray(from).toString().trimEnd();
+    return text.split('\n').slice(-5).join('\n') || '(it has not written anything)';
   } catch (error) {
     return `(it cannot be read: ${(error as Error).message})`;
   }

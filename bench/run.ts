@@ -1,0 +1,47 @@
+/**
+ * `npm run bench -- TOPIC [--quick] [--json]`: runs the cases of one topic and prints a ratio for each.
+ *
+ * Ours and the other side run interleaved in one process; the ratio of the medians is what may be quoted, the absolute figures
+ * are this machine's at this moment.
+ */
+import { readdirSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { measure, type Case } from './support/measure.ts';
+import { pinBench } from './support/server.ts';
+
+interface Topic {
+  prepare(): Promise<{ cases: Case[]; close: () => Promise<void> }>;
+}
+
+const topics = readdirSync(new URL('.', import.meta.url))
+  .filter((file) => file.endsWith('.ts') && file !== 'run.ts')
+  .map((file) => file.slice(0, -'.ts'.length));
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+  });
+  const [topic] = positionals;
+  if (topic === undefined || !topics.includes(topic)) {
+    console.error(`Usage: npm run bench -- TOPIC [--quick] [--json]\nTopics: ${topics.join(', ')}`);
+    return 2;
+  }
+  pinBench();
+  const prepared = await ((await import(`./${topic}.ts`)) as Topic).prepare();
+  try {
+    for (const item of prepared.cases) {
+      const result = await measure(topic, item, values.quick);
+      if (values.json) console.log(JSON.stringify(result));
+      else
+        console.log(
+          `${result.case.padEnd(28)} x${result.ratio}   ours ${result.ours} ${result.unit}, ${item.theirsIs}: ${result.theirs}`,
+        );
+    }
+  } finally {
+    await prepared.close();
+  }
+  return 0;
+}

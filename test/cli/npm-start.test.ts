@@ -1,0 +1,76 @@
+/** `npm start` as a terminal runs it: npm, a shell and the command in one process group, which gets the Ctrl-C as a whole. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { cacheOfThisMachine } from '../support/provisioned.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryFolder } from '../support/folders.ts';
+import { ownedByTest } from '../support/owned.ts';
+import { processesNaming, processesWhere } from '../support/process-table.ts';
+import { skipBecause } from '../support/skips.ts';
+
+const checkout = fileURLToPath(new URL('../..', import.meta.url));
+const root = temporaryFolder();
+const own = ownedByTest();
+
+interface Npm {
+  pid: number;
+  out(): string;
+  readonly ended: Promise<number | NodeJS.Signals>;
+  stop(): Promise<void>;
+}
+
+function npmStart(data: string, scriptShell: string): Npm {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(REDIS_|PORT$|HOST$|LOG_|VITEST|NODE_ENV)/.test(name),
+  );
+  const child = spawn('npm', ['start', '--silent'], {
+    cwd: checkout,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...Object.fromEntries(inherited),
+      PORT: '0',
+      MILLRACE_DATA: data,
+      MILLRACE_CACHE: cacheOfThisMachine,
+      npm_config_script_shell: scriptShell,
+    },
+  });
+  let out = '';
+  child.stdout.on('data', (text: Buffer) => (out += text.toString()));
+  child.stderr.on('data', (text: Buffer) => (out += text.toString()));
+  const ended = new Promise<number | NodeJS.Signals>((resolve) => {
+    child.once('close', (code, signal) => resolve(code ?? signal ?? -1));
+  });
+  const pid = child.pid ?? 0;
+  return {
+    pid,
+    out: () => out,
+    ended,
+    async stop() {
+      for (const entry of processesWhere(({ group }) => group === pid)) process.kill(entry.pid, 'SIGKILL');
+      await ended;
+    },
+  };
+}
+
+// A shell may stay between npm and the command (dash), or become the command (bash); the former tells npm that it was interrupted.
+test.for([
+  ['/bin/bash', [0]],
+  ['/bin/sh', [0, 'SIGINT']],
+] as const)('Ctrl-C ends npm start with %s as its shell, and leaves no process', async ([shell, codes], context) => {
+  if (!existsSync(shell)) return skipBecause(context, `there is no ${shell}`);
+  const data = join(root, shell.replaceAll('/', '-'));
+  mkdirSync(data);
+  const npm = own(npmStart(data, shell));
+  await eventually(() => expect(npm.out()).toContain('Stop: Ctrl-C'), 20_000);
+  expect(npm.out(), 'npm adds nothing of its own').toMatch(/^( {2}.*\n)*Millrace is up\.\n/);
+  process.kill(-npm.pid, 'SIGINT');
+  const code = await npm.ended;
+  expect(npm.out()).toMatch(/stopping\nstopped\n\s*$/);
+  expect(codes).toContain(code);
+  expect(processesWhere(({ group }) => group === npm.pid)).toEqual([]);
+  expect(processesNaming(data)).toEqual([]);
+});
