@@ -114,16 +114,31 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
  *
  * With autoResendUnfulfilledCommands off, ioredis forgets the commands that were under way when the connection was lost: a
  * blocking read would never end. And it still sends those that timed out while they waited for the connection.
+ *
+ * The deadline of commands under way is the socket's: when nothing at all has come for that long, the connection is given up, and they
+ * with it. A timer for each command would cost a tenth of the throughput. Only those that wait for a connection have one.
  */
 class OneTryRedis extends Redis {
-  constructor(options: IoRedisOptions & { replyMapping: 'legacy' }) {
-    super(options);
+  readonly #deadlineMs: number | undefined;
+
+  constructor({ commandTimeout, ...options }: IoRedisOptions & { replyMapping: 'legacy' }) {
+    super({ ...options, ...(commandTimeout !== undefined && { socketTimeout: commandTimeout }) });
+    this.#deadlineMs = commandTimeout;
     const { flushQueue } = this as unknown as { flushQueue: (error: Error, of: { offlineQueue: boolean }) => void };
-    this.on('close', () => flushQueue.call(this, new Error('Connection is closed.'), { offlineQueue: false }));
+    let timeout: Error | undefined;
+    this.on('error', (error: Error) => {
+      timeout = error.message.startsWith('Socket timeout') ? error : undefined;
+    });
+    this.on('close', () => {
+      flushQueue.call(this, timeout ?? new Error('Connection is closed.'), { offlineQueue: false });
+      timeout = undefined;
+    });
   }
 
-  override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
-    return sendOnce(args[0], () => super.sendCommand(...args));
+  override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
+    if (this.status !== 'ready' && this.#deadlineMs !== undefined && !command.isSettled)
+      command.setTimeout(this.#deadlineMs);
+    return sendOnce(command, () => super.sendCommand(command, stream));
   }
 }
 

@@ -85,14 +85,16 @@ export function defineScript<const Keys extends readonly string[], const Args ex
   checkSignature(file, source, definition.keys, definition.args);
   const sha = createHash('sha1').update(source).digest('hex');
   const reply = definition.reply as (raw: never) => Reply;
+  const keyNames = definition.keys.map(parameterOf);
+  const argNames = definition.args.map(parameterOf);
 
   const prepare = (keys: Named<Keys, string>, args: Named<Args, ScriptValue>): PreparedCall<Reply> => {
     const argv: ScriptValue[] = [sha, 0];
-    append(argv, definition.keys, keys, checkKey, file);
+    append(argv, keyNames, keys, checkKey, file);
     const keyCount = argv.length - 2;
     argv[1] = keyCount;
     if (keyCount > 1) checkSlots(file, argv, keyCount);
-    append(argv, definition.args, args, checkValue, file);
+    append(argv, argNames, args, checkValue, file);
     return { file, source, argv, binary, reply };
   };
 
@@ -140,19 +142,28 @@ function send(
   { argv, binary }: PreparedCall<unknown>,
 ): Promise<unknown> {
   if (binary) return client.callBuffer(command, ...argv);
-  const [first, count, ...rest] = argv as [string, number, ...ScriptValue[]];
-  return command === 'evalsha' ? client.evalsha(first, count, ...rest) : client.eval(first, count, ...rest);
+  const all = argv as [string, number, ...ScriptValue[]];
+  return command === 'evalsha' ? client.evalsha(...all) : client.eval(...all);
 }
 
 type Check = (value: unknown, name: string, file: string) => ScriptValue;
 
-function append(argv: ScriptValue[], names: readonly string[], values: object, check: Check, file: string): void {
-  for (const name of names) {
-    const bare = bareName(name);
-    const value = (values as Record<string, unknown>)[bare];
-    if (bare === name) argv.push(check(value, name, file));
-    else if (Array.isArray(value)) for (const item of value) argv.push(check(item, bare, file));
-    else throw invalidValue(file, bare, 'a list', value);
+/** A name of the signature: whether it takes one value or, with `...` before it, a list. */
+interface Parameter {
+  name: string;
+  isList: boolean;
+}
+
+function parameterOf(name: string): Parameter {
+  return name.startsWith('...') ? { name: name.slice(3), isList: true } : { name, isList: false };
+}
+
+function append(argv: ScriptValue[], parameters: readonly Parameter[], values: object, check: Check, file: string): void {
+  for (const { name, isList } of parameters) {
+    const value = (values as Record<string, unknown>)[name];
+    if (!isList) argv.push(check(value, name, file));
+    else if (Array.isArray(value)) for (const item of value) argv.push(check(item, name, file));
+    else throw invalidValue(file, name, 'a list', value);
   }
 }
 
@@ -238,10 +249,6 @@ function compare(file: string, table: string, expected: readonly string[], found
 
 function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
-}
-
-function bareName(name: string): string {
-  return name.startsWith('...') ? name.slice(3) : name;
 }
 
 /** What messages call the server behind a client. */

@@ -164,7 +164,7 @@ describe('what runs short', () => {
   test('time', async () => {
     const server = own(await startRedis(SOUND));
     const proxy = own(await startProxy(server.port));
-    proxy.slowDown(6);
+    proxy.slowDown(12);
     const connections = own(createConnections({ url: proxy.url }));
     const report = await diagnose(connections, 'test');
     expect(report.ok).toBe(false);

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { hold, tryHold } from '../../../src/redis/embedded/folder-lock.ts';
@@ -9,10 +9,18 @@ import { ownedByTest } from '../../support/owned.ts';
 
 const PROCESSES = 8;
 const ROUNDS = 20;
+const root = temporaryFolder();
 const own = ownedByTest();
+let folders = 0;
+
+function newFolder(): string {
+  const folder = join(root, String((folders += 1)));
+  mkdirSync(folder);
+  return folder;
+}
 
 test('among processes that contend, and some that are killed while they hold, exactly one holds at a time', async () => {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   writeFileSync(join(folder, 'counter'), '0');
   const contenders = Array.from({ length: PROCESSES }, () =>
     own(startChild('lock-contender', [folder, String(ROUNDS)])),
@@ -35,7 +43,7 @@ test('among processes that contend, and some that are killed while they hold, ex
 });
 
 test('a holder that is killed is replaced as soon as it is gone', async () => {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   const victim = own(startChild('lock-contender', [folder, '1', 'hold']));
   await victim.says('holding');
   const before = await tryHold(folder, 'owner');
@@ -50,7 +58,7 @@ test('a holder that is killed is replaced as soon as it is gone', async () => {
 });
 
 test('a holder that is frozen keeps the folder', async () => {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   const frozen = own(startChild('lock-contender', [folder, '1', 'hold']));
   await frozen.says('holding');
   frozen.signal('SIGSTOP');
