@@ -12,6 +12,7 @@ import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
+import { checkAllSlots } from './redis/cluster-state.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
 import { diagnose, type Report } from './redis/doctor.ts';
 import { defaultCacheFolder, formatProgress, startEmbedded, type EmbeddedRedis } from './redis/embedded/embedded.ts';
@@ -182,7 +183,8 @@ class RunningPlatform implements Platform {
     const late = (): Error =>
       new MillraceError('REDIS_TIMEOUT', `Redis at ${connections.label}: no answer in ${READY_WITHIN_MS} ms`, {});
     try {
-      await withDeadline(probeServer(connections, this.prefix), READY_WITHIN_MS, late);
+      const checks = checkAllSlots(connections).then(() => probeServer(connections, this.prefix));
+      await withDeadline(checks, READY_WITHIN_MS, late);
       return undefined;
     } catch (error) {
       throw connections.outage() ?? error; // Why there is no connection says more than that a command waited for one in vain.

@@ -158,7 +158,13 @@ function parameterOf(name: string): Parameter {
   return name.startsWith('...') ? { name: name.slice(3), isList: true } : { name, isList: false };
 }
 
-function append(argv: ScriptValue[], parameters: readonly Parameter[], values: object, check: Check, file: string): void {
+function append(
+  argv: ScriptValue[],
+  parameters: readonly Parameter[],
+  values: object,
+  check: Check,
+  file: string,
+): void {
   for (const { name, isList } of parameters) {
     const value = (values as Record<string, unknown>)[name];
     if (!isList) argv.push(check(value, name, file));

@@ -11,6 +11,7 @@ import { formatMs } from '../durations.ts';
 import { MillraceError, type ErrorCode } from '../errors.ts';
 import { formatHostPort, type Address, type HostPort } from './address.ts';
 import { createOneShot } from './clients.ts';
+import { clusterDown, parseClusterState } from './cluster-state.ts';
 import { explainRedisError } from './explain.ts';
 import { isAtLeast, OLDEST_SUPPORTED, parseInfo, serverName, type ServerInfo } from './server-info.ts';
 
@@ -70,16 +71,11 @@ async function lookAtCluster(address: Address, nodes: readonly HostPort[], log: 
     const info = parseInfo(await client.info());
     if (info.mode !== 'cluster')
       throw wrongTopology(address, `a ${info.mode} server`, 'set REDIS_URL instead of REDIS_CLUSTER_NODES');
-    return { info, state: parseInfo(await client.cluster('INFO')).fields };
+    return { info, state: parseClusterState(await client.cluster('INFO')) };
   });
-  const best = answers.find(({ state }) => state.get('cluster_state') === 'ok');
+  const best = answers.find(({ state }) => state.isOk);
   if (best) return best.info;
-  const served = Math.max(...answers.map(({ state }) => Number(state.get('cluster_slots_ok') ?? 0)));
-  throw new MillraceError(
-    'REDIS_CLUSTER_DOWN',
-    `Redis at ${address.label}: the Cluster does not serve all of its slots (${served} of 16384 slots are served). A master is down and no replica has taken over, or slots were never assigned; see CLUSTER NODES`,
-    { address: address.label, slotsServed: served },
-  );
+  throw clusterDown(address.label, Math.max(...answers.map(({ state }) => state.slotsServed)));
 }
 
 async function lookThroughSentinels(
