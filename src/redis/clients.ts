@@ -19,7 +19,7 @@ import {
   type RedisOptions as IoRedisOptions,
   type SentinelConnectionOptions,
 } from 'ioredis';
-import { createClient, createCluster, createSentinel } from 'redis';
+import type { createClient as CreateClient } from 'redis';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
@@ -35,7 +35,7 @@ export type RedisClient = Redis | Cluster;
  * comparing them costs the compiler half a minute.
  */
 export type SearchClient = Pick<
-  ReturnType<typeof createClient>,
+  ReturnType<typeof CreateClient>,
   'ft' | 'json' | 'ping' | 'connect' | 'close' | 'destroy' | 'on'
 >;
 
@@ -196,7 +196,9 @@ class TidySentinelConnector extends SentinelConnector {
 }
 
 /** A node-redis client, not yet connected. Until it was ready once, a failure is final, so that connect() rejects with its cause. */
-export function createNodeRedis(address: Address, connectionName: string): SearchClient {
+export async function createNodeRedis(address: Address, connectionName: string): Promise<SearchClient> {
+  // Loaded by whoever searches: it takes a quarter of a second, which every other start would pay too.
+  const { createClient, createCluster, createSentinel } = await import('redis');
   const { endpoint, connectTimeoutMs, database } = address;
   const tls = address.tls && { tls: true as const, ...tlsConnection(address.tls) };
   const node = {

@@ -160,7 +160,8 @@ class LazyConnections implements Connections {
   }
 
   async #connectSearch(): Promise<SearchClient> {
-    const client = createNodeRedis(this.#address, this.#nameOf('search'));
+    const client = await createNodeRedis(this.#address, this.#nameOf('search'));
+    this.#checkOpen(); // close() may have come while the library was loaded.
     const outage = this.#outageLog('search');
     client.on('error', outage.lost);
     client.on('ready', outage.back);

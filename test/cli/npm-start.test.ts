@@ -56,21 +56,26 @@ function npmStart(data: string, scriptShell: string): Npm {
   };
 }
 
-// A shell may stay between npm and the command (dash), or become the command (bash); the former tells npm that it was interrupted.
-test.for([
-  ['/bin/bash', [0]],
-  ['/bin/sh', [0, 'SIGINT']],
-] as const)('Ctrl-C ends npm start with %s as its shell, and leaves no process', async ([shell, codes], context) => {
-  if (!existsSync(shell)) return skipBecause(context, `there is no ${shell}`);
-  const data = join(root, shell.replaceAll('/', '-'));
-  mkdirSync(data);
-  const npm = own(npmStart(data, shell));
-  await eventually(() => expect(npm.out()).toContain('Stop: Ctrl-C'), 20_000);
-  expect(npm.out(), 'npm adds nothing of its own').toMatch(/^( {2}.*\n)*Millrace is up\.\n/);
-  process.kill(-npm.pid, 'SIGINT');
-  const code = await npm.ended;
-  expect(npm.out()).toMatch(/stopping\nstopped\n\s*$/);
-  expect(codes).toContain(code);
-  expect(processesWhere(({ group }) => group === npm.pid)).toEqual([]);
-  expect(processesNaming(data)).toEqual([]);
-});
+// A shell that stayed between npm and the command would tell npm that it was interrupted, and would not pass SIGTERM on.
+const cases = ['/bin/bash', '/bin/sh'].flatMap((shell) =>
+  (['SIGINT', 'SIGTERM'] as const).map((signal) => ({ shell, signal })),
+);
+
+test.for(cases)(
+  '$signal ends npm start with $shell as its shell, with exit code 0, and leaves no process',
+  async ({ shell, signal }, context) => {
+    if (!existsSync(shell)) return skipBecause(context, `there is no ${shell}`);
+    const data = join(root, `${signal}${shell.replaceAll('/', '-')}`);
+    mkdirSync(data);
+    const npm = own(npmStart(data, shell));
+    await eventually(() => expect(npm.out()).toContain('Stop: Ctrl-C'), 20_000);
+    expect(npm.out(), 'npm adds nothing of its own').toMatch(/^( {2}.*\n)*Millrace is up\.\n/);
+    // Ctrl-C at a terminal reaches the whole group; a service manager's SIGTERM reaches npm alone.
+    process.kill(signal === 'SIGINT' ? -npm.pid : npm.pid, signal);
+    const code = await npm.ended;
+    expect(npm.out()).toMatch(/stopping\nstopped\n\s*$/);
+    expect(code).toBe(0);
+    expect(processesWhere(({ group }) => group === npm.pid)).toEqual([]);
+    expect(processesNaming(data)).toEqual([]);
+  },
+);
