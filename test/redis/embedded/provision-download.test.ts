@@ -1,8 +1,6 @@
 /** Fetches a server for real, as an unprivileged user. */
-import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { identify, type ServerBinary } from '../../../src/redis/embedded/binary.ts';
 import { findMirror } from '../../../src/redis/embedded/debian-mirror.ts';
@@ -11,12 +9,14 @@ import { startChild, type Child } from '../../support/child.ts';
 import { temporaryFolder } from '../../support/folders.ts';
 import { collectLog } from '../../support/log-lines.ts';
 import { ownedByTest } from '../../support/owned.ts';
+import { findOtherUser } from '../../support/other-user.ts';
 import { skipBecause } from '../../support/skips.ts';
 
-const NOBODY = 65_534;
 const root = temporaryFolder();
 const own = ownedByTest();
-const uid = unprivileged();
+const otherUser = findOtherUser();
+if (typeof otherUser === 'string') console.log(`servers are fetched as this user: ${otherUser}`);
+const uid = typeof otherUser === 'number' ? otherUser : undefined;
 let notDebian: string | undefined;
 
 beforeAll(async () => {
@@ -25,16 +25,6 @@ beforeAll(async () => {
     (error: Error) => error.message,
   );
 });
-
-/** Another user, when this one is root and the other may read the sources; else this one. */
-function unprivileged(): number | undefined {
-  if (process.getuid?.() !== 0) return undefined;
-  const script = fileURLToPath(new URL('../../support/provisioner.ts', import.meta.url));
-  const read = ['-e', 'require("fs").accessSync(process.argv[1])', script];
-  if (spawnSync(process.execPath, read, { uid: NOBODY, gid: NOBODY }).status === 0) return NOBODY;
-  console.log('servers are fetched as root: user 65534 may not read this checkout');
-  return undefined;
-}
 
 /** A folder of the user that fetches. */
 function homeFolder(name: string): string {
