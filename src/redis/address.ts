@@ -45,7 +45,10 @@ export interface RedisOptions {
   name?: string | undefined;
   /** How long to wait for a connection and its handshake, at most 24 days. Default 5 s. */
   connectTimeout?: Duration | undefined;
-  /** Deadline of a command of the `commands` role, waiting for a connection included, at most 24 days. Default 5 s; shorter fails faster when Redis is down. */
+  /**
+   * For the `commands` role: how long a command waits for a connection, and how long the server may be silent while commands
+   * are under way. At most 24 days. Default 5 s; shorter fails faster when Redis is down.
+   */
   commandTimeout?: Duration | undefined;
 }
 
