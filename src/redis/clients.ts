@@ -136,9 +136,13 @@ class OneTryRedis extends Redis {
   }
 
   override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
-    if (this.status !== 'ready' && this.#deadlineMs !== undefined && !command.isSettled)
-      command.setTimeout(this.#deadlineMs);
-    return sendOnce(command, () => super.sendCommand(command, stream));
+    if (command.isSettled) return command.promise;
+    if (this.#deadlineMs !== undefined && this.status !== 'ready') command.setTimeout(this.#deadlineMs);
+    try {
+      return super.sendCommand(command, stream);
+    } catch (error) {
+      return failed(command, error);
+    }
   }
 }
 
@@ -147,20 +151,20 @@ class OneTryCluster extends Cluster {
   override sendCommand(...args: Parameters<Cluster['sendCommand']>): unknown {
     const [command] = args;
     const { commandTimeout } = this.options.redisOptions ?? {};
-    if (commandTimeout !== undefined && !command.isSettled) command.setTimeout(commandTimeout);
-    return sendOnce(command, () => super.sendCommand(...args));
+    if (command.isSettled) return command.promise;
+    if (commandTimeout !== undefined) command.setTimeout(commandTimeout);
+    try {
+      return super.sendCommand(...args);
+    } catch (error) {
+      return failed(command, error);
+    }
   }
 }
 
-/** Sends nothing that has been answered or given up. A command that ioredis cannot write out fails, instead of throwing past its timer. */
-function sendOnce(command: Command, send: () => unknown): unknown {
-  if (command.isSettled) return command.promise;
-  try {
-    return send();
-  } catch (error) {
-    command.reject(error as Error);
-    return command.promise;
-  }
+/** A command that ioredis cannot write out fails, instead of throwing past its timer. */
+function failed(command: Command, error: unknown): unknown {
+  command.reject(error as Error);
+  return command.promise;
 }
 
 /**

@@ -88,14 +88,14 @@ export function defineScript<const Keys extends readonly string[], const Args ex
   const keyNames = definition.keys.map(parameterOf);
   const argNames = definition.args.map(parameterOf);
 
-  const prepare = (keys: Named<Keys, string>, args: Named<Args, ScriptValue>): PreparedCall<Reply> => {
+  const layOut = (keys: Named<Keys, string>, args: Named<Args, ScriptValue>): ScriptValue[] => {
     const argv: ScriptValue[] = [sha, 0];
     append(argv, keyNames, keys, checkKey, file);
     const keyCount = argv.length - 2;
     argv[1] = keyCount;
     if (keyCount > 1) checkSlots(file, argv, keyCount);
     append(argv, argNames, args, checkValue, file);
-    return { file, source, argv, binary, reply };
+    return argv;
   };
 
   const call = async (
@@ -103,17 +103,20 @@ export function defineScript<const Keys extends readonly string[], const Args ex
     keys: Named<Keys, string>,
     args: Named<Args, ScriptValue>,
   ): Promise<Reply> => {
-    const prepared = prepare(keys, args);
+    const argv = layOut(keys, args);
     try {
-      return reply((await send(client, 'evalsha', prepared)) as never);
+      return reply((await send(client, 'evalsha', argv, binary)) as never);
     } catch (error) {
       if (!isNoScript(error)) throw explainScriptError(error, file, client);
     }
     try {
-      return reply((await send(client, 'eval', withSource(prepared))) as never);
+      return reply((await send(client, 'eval', [source, ...argv.slice(1)], binary)) as never);
     } catch (error) {
       throw explainScriptError(error, file, client);
     }
+  };
+  const prepare = (keys: Named<Keys, string>, args: Named<Args, ScriptValue>): PreparedCall<Reply> => {
+    return { file, source, argv: layOut(keys, args), binary, reply };
   };
   return Object.assign(call, { file, sha, prepare });
 }
@@ -139,7 +142,8 @@ export function explainScriptError(error: unknown, file: string, client: ScriptC
 function send(
   client: ScriptClient,
   command: 'evalsha' | 'eval',
-  { argv, binary }: PreparedCall<unknown>,
+  argv: readonly ScriptValue[],
+  binary: boolean,
 ): Promise<unknown> {
   if (binary) return client.callBuffer(command, ...argv);
   const all = argv as [string, number, ...ScriptValue[]];
