@@ -16,3 +16,57 @@ export { formatReport } from './redis/doctor-text.ts';
 export { createKeySpace, type KeySpace } from './redis/keys.ts';
 export { defineScript, type Script, type ScriptClient, type ScriptValue } from './redis/script.ts';
 export { createBatch, type Batch } from './redis/batch.ts';
+export { runWorker } from './run-worker.ts';
+export { stopSignal } from './stop-signal.ts';
+export {
+  defineJob,
+  type ConflictPolicy,
+  type JobContract,
+  type JobOptions,
+  type RetentionOptions,
+  type UniqueOptions,
+} from './jobs/contract.ts';
+export type { Backoff, BackoffFunction, ExponentialBackoff, FixedBackoff } from './jobs/backoff.ts';
+export {
+  handle,
+  postpone,
+  unrecoverable,
+  type ChildResults,
+  type HandleOptions,
+  type Handler,
+  type JobContext,
+  type JobFacts,
+  type JobModules,
+  type Run,
+} from './jobs/handler.ts';
+export type { JobLog, LogLine } from './jobs/worker/job-log.ts';
+export type { EnqueueOptions } from './jobs/enqueue-options.ts';
+export type { Enqueued, EnqueueStatus } from './jobs/producer.ts';
+export { flow, type ChildFailurePolicy, type EnqueuedFlow, type Flow, type FlowOptions } from './jobs/flows.ts';
+export type { CancelOptions, CancelStatus } from './jobs/cancel.ts';
+export type { JobInfo, JobState } from './jobs/inspect.ts';
+export type { AttemptOutcome, AttemptRecord, DeathReason as DeadReason } from './jobs/attempt-record.ts';
+export type { Jobs, JobsOptions, QueueCounts, WaitOptions } from './jobs/jobs.ts';
+export type { DeadLetterRetention, Worker } from './jobs/runtime.ts';
+export type { QueueOptions, WorkerOptions } from './jobs/worker/worker-options.ts';
+export type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
+export type { DeadLetter, Redriving } from './jobs/dead-letters/letter.ts';
+export type { DeadLetterFilter } from './jobs/dead-letters/filter.ts';
+export type { DeadLetterCluster } from './jobs/dead-letters/clusters.ts';
+export type { DeadLetterPage } from './jobs/dead-letters/list-page.ts';
+export type {
+  DeadLetterTarget,
+  DiscardOptions,
+  DiscardResult,
+  ListOptions,
+  RedriveOptions,
+  RedriveResult,
+  Skipped,
+} from './jobs/dead-letters/options.ts';
+export { createMetrics, type Metrics, type MetricsOptions } from './metrics/registry.ts';
+export { schedule, type Schedule, type ScheduleOptions, type ScheduleTiming } from './jobs/schedules/schedule.ts';
+export type { ReconcileOptions, Schedules } from './jobs/schedules/schedules.ts';
+export type { Reconciled } from './jobs/schedules/reconcile.ts';
+export type { RunStatus, ScheduleInfo } from './jobs/schedules/list.ts';
+export type { MissedPolicy } from './jobs/schedules/settle.ts';
+export type { ThreadOptions } from './jobs/isolate/threads.ts';

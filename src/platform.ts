@@ -6,11 +6,19 @@
  *
  * start() and stop() may be called in any order and more than once; stop() undoes in reverse what start() did.
  */
+import { createRequire } from 'node:module';
 import { z } from 'zod';
 import { withDeadline } from './clock.ts';
 import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
+import type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
+import { jobsOptionsSchema, type Jobs, type JobsOptions } from './jobs/jobs.ts';
+import { JobsRuntime, retentionSchema, type DeadLetterRetention, type Worker } from './jobs/runtime.ts';
+import type { Schedules } from './jobs/schedules/schedules.ts';
+import type { WorkerOptions } from './jobs/worker/worker-options.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
+import { createProcessMetrics, type ProcessMetrics } from './metrics/process-metrics.ts';
+import { createMetrics, type Metrics } from './metrics/registry.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { checkAllSlots } from './redis/cluster-state.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
@@ -42,6 +50,10 @@ export interface PlatformOptions {
   /** Where Redis is. Default: the embedded Redis of this folder. */
   redis?: RedisOptions | undefined;
   embedded?: EmbeddedRedisOptions | undefined;
+  /** How jobs are enqueued. */
+  jobs?: JobsOptions | undefined;
+  /** How long dead letters are kept. */
+  deadLetters?: DeadLetterRetention | undefined;
   /** How to log, or a pino logger to use. Default: `info`, readable on a terminal, JSON elsewhere. */
   log?: LogOptions | Logger | undefined;
   /** Called with each step of a long start, such as the download of a server. Default: they are logged. */
@@ -54,11 +66,25 @@ export interface Platform {
   readonly log: Logger;
   /** The connections to Redis. @throws MillraceError CLOSED before start() and after stop(). */
   readonly redis: Connections;
+  /** Enqueues jobs, looks at them, waits for them, cancels them. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly jobs: Jobs;
+  /** The jobs that will not be tried again by themselves. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly deadLetters: DeadLetters;
+  /** What comes again by itself: listed, removed, run now. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly schedules: Schedules;
+  /** What is counted in this process; add your own, and serve them with metricsRouter() of `millrace/http`. */
+  readonly metrics: Metrics;
+  /**
+   * Runs jobs in this process until stop(); resolves once it has begun, and what it declares of schedules is in Redis. Await start() first.
+   *
+   * @throws MillraceError OPTIONS_INVALID, CLOSED
+   */
+  work(options: WorkerOptions): Promise<Worker>;
   /** What runs, in plain words; empty before start(). */
   summary(): string[];
   /** Finds or starts Redis, and looks whether it can be worked with. @throws MillraceError that says what is wrong. */
   start(): Promise<void>;
-  /** Closes the connections and stops an embedded Redis that this process owns. */
+  /** Drains the workers, closes the connections and stops an embedded Redis that this process owns. */
   stop(): Promise<void>;
   /** Whether this process is worth keeping. */
   alive(): Promise<Health>;
@@ -83,6 +109,8 @@ const optionsSchema = z.strictObject({
       mayDownload: z.boolean().optional(),
     })
     .optional(),
+  jobs: jobsOptionsSchema.optional(),
+  deadLetters: retentionSchema.optional(),
   log: z
     .custom<LogOptions | Logger>((value) => typeof value === 'object' && value !== null, 'expected an object')
     .optional(),
@@ -110,13 +138,18 @@ export function createPlatform(options: PlatformOptions = {}): Platform {
 
 interface Running {
   connections: Connections;
+  jobs: JobsRuntime;
   embedded: EmbeddedRedis | undefined;
   server: ServerInfo;
 }
 
+const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+
 class RunningPlatform implements Platform {
   readonly prefix: string;
   readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly #processMetrics: ProcessMetrics;
   readonly #options: z.output<typeof optionsSchema>;
   #starting: Promise<Running> | undefined;
   #running: Running | undefined;
@@ -126,10 +159,32 @@ class RunningPlatform implements Platform {
     this.#options = options;
     this.prefix = options.prefix;
     this.log = loggerOf(options);
+    this.metrics = createMetrics({ log: this.log.child({ module: 'metrics' }) });
+    this.#processMetrics = createProcessMetrics(this.metrics);
   }
 
   get redis(): Connections {
-    if (this.#running) return this.#running.connections;
+    return this.#checkRunning().connections;
+  }
+
+  get jobs(): Jobs {
+    return this.#checkRunning().jobs.jobs;
+  }
+
+  get deadLetters(): DeadLetters {
+    return this.#checkRunning().jobs.deadLetters;
+  }
+
+  get schedules(): Schedules {
+    return this.#checkRunning().jobs.schedules;
+  }
+
+  async work(options: WorkerOptions): Promise<Worker> {
+    return this.#checkRunning().jobs.work(options);
+  }
+
+  #checkRunning(): Running {
+    if (this.#running) return this.#running;
     throw new MillraceError(
       'CLOSED',
       this.#stopping ? 'the platform has been stopped' : 'the platform has not been started; await start()',
@@ -163,6 +218,7 @@ class RunningPlatform implements Platform {
     return runChecks({
       platform: async () => (this.#stopping ? 'stopping' : undefined),
       redisServer: async () => this.#running?.embedded?.failure()?.message,
+      workers: async () => this.#running?.jobs.alive(),
     });
   }
 
@@ -170,6 +226,7 @@ class RunningPlatform implements Platform {
     return runChecks({
       platform: async () => (this.#stopping ? 'stopping' : this.#running ? undefined : 'starting'),
       redis: () => this.#checkRedis(),
+      workers: async () => this.#running?.jobs.ready(),
     });
   }
 
@@ -198,12 +255,27 @@ class RunningPlatform implements Platform {
     try {
       connections = createConnections(options, this.log.child({ module: 'redis' }));
       const server = await connections.verify({ oldest: embedded && OLDEST_EMBEDDED });
-      return { connections, embedded, server };
+      const jobs = this.#createJobs(connections);
+      this.#processMetrics.start();
+      return { connections, jobs, embedded, server };
     } catch (error) {
       await connections?.close();
       await embedded?.stop();
       throw error;
     }
+  }
+
+  #createJobs(connections: Connections): JobsRuntime {
+    return new JobsRuntime({
+      connections,
+      prefix: this.prefix,
+      log: this.log.child({ module: 'jobs' }),
+      registry: this.metrics,
+      modules: {},
+      options: this.#options.jobs ?? {},
+      deadLetters: this.#options.deadLetters ?? {},
+      version,
+    });
   }
 
   #startEmbedded(): Promise<EmbeddedRedis> {
@@ -220,7 +292,9 @@ class RunningPlatform implements Platform {
 
   async #stop(): Promise<void> {
     const running = await this.#starting?.catch(() => undefined); // start() has told its caller why it failed.
+    await running?.jobs.close(); // While it drains, handlers still use the platform.
     this.#running = undefined;
+    this.#processMetrics.stop();
     await running?.connections.close();
     await running?.embedded?.stop();
   }

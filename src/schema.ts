@@ -35,8 +35,13 @@ export async function parseInput<Output>(
 ): Promise<Output> {
   const result = await schema['~standard'].validate(value);
   if (!result.issues) return result.value;
-  const faults = result.issues.map((issue) => ({ path: formatPath(issue.path ?? []), reason: issue.message }));
-  throw faultsError('INPUT_INVALID', `${what} does not match its schema`, faults);
+  throw inputFaults(what, result.issues);
+}
+
+/** The error for what a schema found. */
+export function inputFaults(what: string, issues: readonly StandardSchemaV1.Issue[]): MillraceError {
+  const faults = issues.map((issue) => ({ path: formatPath(issue.path ?? []), reason: issue.message }));
+  return faultsError('INPUT_INVALID', `${what} does not match its schema`, faults);
 }
 
 /** An option that takes a duration; what comes out is milliseconds. */

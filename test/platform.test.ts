@@ -146,10 +146,14 @@ describe('health', () => {
       checks: {
         platform: { ok: false, reason: 'starting' },
         redis: { ok: false, reason: 'not connected yet' },
+        workers: { ok: true },
       },
     });
     await platform.start();
-    expect(await platform.ready()).toEqual({ ok: true, checks: { platform: { ok: true }, redis: { ok: true } } });
+    expect(await platform.ready()).toEqual({
+      ok: true,
+      checks: { platform: { ok: true }, redis: { ok: true }, workers: { ok: true } },
+    });
     await platform.stop();
     expect(await platform.alive()).toMatchObject({ ok: false, checks: { platform: { reason: 'stopping' } } });
     expect((await platform.ready()).ok).toBe(false);

@@ -19,6 +19,8 @@ export interface Case {
   unit: string;
   /** Whether a smaller figure is better, as with times and bytes. Default false. */
   lessIsBetter?: boolean;
+  /** Whether `ours` of the result carries what ours is beyond theirs, as with counts and bytes that have a limit. Default false. */
+  isExtra?: boolean;
   /** What the other side is, in words. */
   theirsIs: string;
   rounds: { quick: number; full: number };
@@ -44,10 +46,11 @@ export async function measure(topic: string, item: Case, isQuick: boolean): Prom
   const ratios = ours.map((mine, pair) =>
     item.lessIsBetter ? (theirs[pair] ?? 0) / mine : mine / (theirs[pair] ?? 1),
   );
+  const extras = ours.map((mine, pair) => mine - (theirs[pair] ?? 0));
   return {
     case: `${topic}.${item.name}`,
     ratio: rounded(median(ratios)),
-    ours: rounded(median(ours)),
+    ours: rounded(median(item.isExtra ? extras : ours)),
     theirs: rounded(median(theirs)),
     unit: item.unit,
   };
@@ -64,12 +67,13 @@ export async function callsPerSecond(count: number, inFlight: number, call: () =
   return (count / (performance.now() - start)) * 1_000;
 }
 
-function median(values: readonly number[]): number {
+/** The middle one of the values. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((left, right) => left - right);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
 function rounded(value: number): number {
-  return Number(value.toPrecision(value < 1_000 ? 3 : 4));
+  return Number(value.toPrecision(Math.abs(value) < 1_000 ? 3 : 4));
 }

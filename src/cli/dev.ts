@@ -1,17 +1,16 @@
 /** `millrace dev`, which is what `npm start` runs: the platform on this machine, until Ctrl-C. */
 import express from 'express';
-import { createPlatform, formatReport, readEnv, type Platform } from '../index.ts';
-import { healthRouter, listen, type Listener } from '../http/index.ts';
+import { createPlatform, formatReport, readEnv, stopSignal, type Platform } from '../index.ts';
+import { healthRouter, listen, metricsRouter, type Listener } from '../http/index.ts';
 import type { Command } from './command.ts';
 import { progressLine } from './progress.ts';
+import { hello, helloHandler } from './sample.ts';
 
 const LEAVE_START_AFTER_MS = 1_000;
-/** What counts as one Ctrl-C: a terminal sends it to npm and to this process, and npm passes its own on. */
-const SAME_SIGNAL_WITHIN_MS = 300;
 
 export const dev: Command = {
   summary:
-    'Runs the platform on this machine: Redis (an embedded one unless REDIS_URL is set) and its health endpoints.',
+    'Runs the platform on this machine: Redis (an embedded one unless REDIS_URL is set), a worker with a sample job, health and metrics.',
   flags: {},
   exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM', 1: 'could not start, or a second Ctrl-C cut the stop short' },
   async run() {
@@ -21,13 +20,14 @@ export const dev: Command = {
     const stopped = stopSignal();
     // Started before the platform, so that probes are answered while a server is downloaded or loads its data, and a
     // taken port is known at once.
-    const app = express().disable('x-powered-by').use(healthRouter(platform));
+    const app = express().disable('x-powered-by').use(healthRouter(platform)).use(metricsRouter(platform.metrics));
     const listener = await listen(app, http);
     try {
       const started = platform.start();
       started.catch(() => undefined); // Awaited below, unless Ctrl-C comes first.
       if ((await Promise.race([started, stopped])) === undefined) {
         progress.clear();
+        await platform.work({ handlers: [helloHandler] });
         await say(platform, listener);
         await stopped;
       } else {
@@ -62,26 +62,16 @@ async function say(platform: Platform, listener: Listener): Promise<void> {
     'Millrace is up.',
     '',
     ...platform.summary(),
+    `Worker     this process, queue ${hello.queue}: ${hello.name}`,
     `Health     ${listener.url}/livez and ${listener.url}/readyz`,
+    `Metrics    ${listener.url}/metrics`,
     '',
     'Doctor:',
     ...formatReport(report).map((line) => `  ${line}`),
     '',
-    'Next: npx millrace doctor    Stop: Ctrl-C',
+    'Next, in a second terminal:',
+    `  npx millrace enqueue ${hello.name} '{"name":"Ada"}'`,
+    'Stop: Ctrl-C',
   ];
   console.log(lines.join('\n'));
-}
-
-/** Resolves with the first signal to stop; a second one ends the process at once. */
-function stopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let isRepeat = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (isRepeat) process.exit(1);
-      resolve(signal);
-      setTimeout(() => (isRepeat = true), SAME_SIGNAL_WITHIN_MS).unref();
-    };
-    process.on('SIGINT', onSignal);
-    process.on('SIGTERM', onSignal);
-  });
 }

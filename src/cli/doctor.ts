@@ -8,7 +8,7 @@ export const doctor: Command = {
   summary: 'Looks at the Redis server: what it is, what it can do, what is wrong and how to mend it.',
   flags: { json: 'Prints the report as JSON.' },
   exitCodes: { 0: 'healthy (notes do not count)', 1: 'findings, or bad configuration', 2: 'no server' },
-  async run({ json }) {
+  async run({ flags: { json } }) {
     const progress = progressLine();
     let platform: Platform | undefined;
     try {
@@ -25,7 +25,9 @@ export const doctor: Command = {
       progress.clear();
       const report = await platform.diagnose();
       console.log(
-        json ? JSON.stringify(report, undefined, 2) : [...platform.summary(), '', ...formatReport(report)].join('\n'),
+        json === true
+          ? JSON.stringify(report, undefined, 2)
+          : [...platform.summary(), '', ...formatReport(report)].join('\n'),
       );
       return report.ok ? 0 : 1;
     } catch (error) {

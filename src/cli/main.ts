@@ -1,10 +1,14 @@
 /** Chooses the sub-command, and turns what it throws into one clear message. */
 import { isMillraceError } from '../index.ts';
+import { dead } from './dead.ts';
 import { dev } from './dev.ts';
 import { doctor } from './doctor.ts';
-import { parseFlags, UsageError, type Command } from './command.ts';
+import { enqueue } from './enqueue.ts';
+import { jobs } from './jobs.ts';
+import { parseWords, UsageError, usageOf, type Command } from './command.ts';
 
-const COMMANDS: Readonly<Record<string, Command>> = { dev, doctor };
+/** By name; names of two words are told apart by the second. */
+const COMMANDS: Readonly<Record<string, Command>> = { dev, doctor, enqueue, ...jobs, ...dead };
 
 // Whoever reads a pipe (head, less) may leave early; that is no fault to report.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -13,24 +17,31 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 process.exitCode = await main(process.argv.slice(2));
 
-async function main([name = 'help', ...args]: string[]): Promise<number> {
-  if (name === 'help' || name === '--help' || name === '-h') {
+async function main(args: string[]): Promise<number> {
+  const [first = 'help'] = args;
+  if (first === 'help' || first === '--help' || first === '-h') {
     console.log(usage());
     return 0;
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command) {
-    console.error(`millrace: there is no command "${name}"\n\n${usage()}`);
+  const name = nameIn(args);
+  const command = name === undefined ? undefined : COMMANDS[name];
+  if (name === undefined || !command) {
+    const group = Object.keys(COMMANDS).filter((known) => known.startsWith(`${first} `));
+    const hint =
+      group.length > 0
+        ? `millrace ${first}: expected one of ${group.join(', ')}`
+        : `millrace: there is no command "${first}"`;
+    console.error(`${hint}\n\n${usage()}`);
     return 2;
   }
   try {
-    const flags = parseFlags(args, command);
-    if (!flags.help) return await command.run(flags);
-    console.log(commandUsage(name, command));
+    const words = parseWords(args.slice(name.split(' ').length), command);
+    if (!words.help) return await command.run(words);
+    console.log(usageOf(name, command));
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`millrace ${name}: ${error.message}\n\n${commandUsage(name, command)}`);
+      console.error(`millrace ${name}: ${error.message}\n\n${usageOf(name, command)}`);
       return 2;
     }
     // The message of a MillraceError is written for people; anything else is a fault of ours, so its stack is wanted.
@@ -39,26 +50,13 @@ async function main([name = 'help', ...args]: string[]): Promise<number> {
   }
 }
 
+function nameIn([first = '', second = '']: string[]): string | undefined {
+  return [`${first} ${second}`, first].find((name) => Object.hasOwn(COMMANDS, name));
+}
+
 function usage(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(13)} ${summary}`);
   return ['Usage: millrace COMMAND [flags]', '', ...lines, '', 'millrace COMMAND --help tells more of a command.'].join(
     '\n',
   );
-}
-
-function commandUsage(name: string, { summary, flags, exitCodes }: Command): string {
-  const shown = [...Object.entries(flags), ['help', 'Shows this.']];
-  const flagLines = shown.map(([flag, what]) => `  --${(flag ?? '').padEnd(10)} ${what}`);
-  const codeLines = Object.entries(exitCodes).map(([code, what]) => `  ${code}  ${what}`);
-  return [
-    `Usage: millrace ${name} [flags]`,
-    '',
-    summary,
-    '',
-    'Flags:',
-    ...flagLines,
-    '',
-    'Exit codes:',
-    ...codeLines,
-  ].join('\n');
 }

@@ -8,6 +8,8 @@
  * - `subscriber` for pub/sub: RESP2, so that it can also be the target of CLIENT TRACKING ... REDIRECT, which ioredis
  *   hears on RESP2 only.
  * - `blocking` for a stream consumer's loop: one each, because a blocking read holds up all that comes after it.
+ * - `transaction` for WATCH, MULTI, EXEC: one each, and it never comes back once it is lost. The server forgets what was
+ *   watched together with the connection, so on a new one the EXEC would run unguarded.
  * - `search` for vectors and the Query Engine: node-redis, which knows their replies.
  */
 import {
@@ -25,7 +27,7 @@ import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
 
 /** What a connection is used for. */
-export type Role = 'queue' | 'commands' | 'subscriber' | 'blocking' | 'search';
+export type Role = 'queue' | 'commands' | 'subscriber' | 'blocking' | 'transaction' | 'search';
 
 /** An ioredis client of any topology. */
 export type RedisClient = Redis | Cluster;
@@ -48,14 +50,24 @@ const ROLE_OPTIONS = {
   commands: { protocol: 3, maxRetriesPerRequest: 3, autoResendUnfulfilledCommands: false },
   subscriber: { protocol: 2, maxRetriesPerRequest: null, autoResubscribe: true },
   blocking: { protocol: 3, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false },
+  transaction: { protocol: 3, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false },
 } as const satisfies Record<Exclude<Role, 'search'>, IoRedisOptions>;
 
-/** An ioredis client, not yet connected: it connects with its first command. */
-export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, connectionName: string): RedisClient {
+/**
+ * An ioredis client, not yet connected: it connects with its first command.
+ *
+ * @param node The node of a Cluster that a `transaction` goes to.
+ */
+export function createIoRedis(
+  address: Address,
+  role: Exclude<Role, 'search'>,
+  connectionName: string,
+  node?: HostPort,
+): RedisClient {
   const common = {
     ...signIn(address),
     ...ROLE_OPTIONS[role],
-    ...(role === 'commands' && { commandTimeout: address.commandTimeoutMs }),
+    ...((role === 'commands' || role === 'transaction') && { commandTimeout: address.commandTimeoutMs }),
     connectionName,
     replyMapping: 'legacy',
     connectTimeout: address.connectTimeoutMs,
@@ -63,7 +75,9 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
     lazyConnect: true,
     showFriendlyErrorStack: false,
   } as const satisfies IoRedisOptions;
-  const single = { ...common, db: address.database, retryStrategy: reconnectDelay } satisfies IoRedisOptions;
+  const comesBack = role !== 'transaction';
+  const retryStrategy = comesBack ? reconnectDelay : neverAgain;
+  const single = { ...common, db: address.database, retryStrategy } satisfies IoRedisOptions;
   const mayResend = role === 'queue' || role === 'subscriber';
   const SingleClient = mayResend ? Redis : OneTryRedis;
   const { endpoint } = address;
@@ -72,18 +86,18 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
       return new SingleClient({
         ...single,
         // The name may lead to another server by now; the refused command fails, because as a rule it leads to the same replica.
-        reconnectOnError: (error) => (isDemoted(error) ? 1 : false),
+        reconnectOnError: (error) => (comesBack && isDemoted(error) ? 1 : false),
         ...('socketPath' in endpoint ? { path: endpoint.socketPath } : { host: endpoint.host, port: endpoint.port }),
       });
     case 'sentinel':
       return new SingleClient({
         ...single,
         // Leave it, find the new master, and send the refused command there: it has not run.
-        reconnectOnError: (error) => (isDemoted(error) ? 2 : false),
+        reconnectOnError: (error) => (comesBack && isDemoted(error) ? 2 : false),
         Connector: TidySentinelConnector,
         sentinels: endpoint.sentinels,
         name: endpoint.masterName,
-        sentinelRetryStrategy: reconnectDelay,
+        sentinelRetryStrategy: retryStrategy,
         sentinelReconnectStrategy: reconnectDelay,
         sentinelCommandTimeout: address.connectTimeoutMs,
         // Without it a client stays with a master that was frozen, not killed, while the Sentinels promoted another.
@@ -94,6 +108,7 @@ export function createIoRedis(address: Address, role: Exclude<Role, 'search'>, c
         ...(address.sentinelPassword !== undefined && { sentinelPassword: address.sentinelPassword }),
       });
     case 'cluster': {
+      if (node) return new OneTryRedis({ ...common, retryStrategy, ...node });
       const ClusterClient = mayResend ? Cluster : OneTryCluster;
       return new ClusterClient(endpoint.nodes, {
         lazyConnect: true,
@@ -285,6 +300,10 @@ function tlsConnection(tls: NonNullable<Address['tls']>): ConnectionOptions {
 
 function reconnectDelay(attempt: number): number {
   return reconnectDelayMs(attempt);
+}
+
+function neverAgain(): null {
+  return null;
 }
 
 /** A master that was demoted answers so; the command has not run. */

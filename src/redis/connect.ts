@@ -5,12 +5,12 @@
  * each, not once an attempt. Nothing but this folder creates clients.
  */
 import { hostname } from 'node:os';
-import { Cluster } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import { systemClock, withDeadline } from '../clock.ts';
 import { formatMs } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import { silentLogger, type Logger } from '../log.ts';
-import { parseAddress, type Address, type RedisOptions, type Topology } from './address.ts';
+import { parseAddress, type Address, type HostPort, type RedisOptions, type Topology } from './address.ts';
 import { readCapabilities, type Capabilities } from './capabilities.ts';
 import { createIoRedis, createNodeRedis, type RedisClient, type Role, type SearchClient } from './clients.ts';
 import { explainRedisError } from './explain.ts';
@@ -41,6 +41,14 @@ export interface Connections {
   subscriber(): RedisClient;
   /** A new client for a loop of blocking reads, named after its purpose; its owner may close it before the others. */
   blocking(purpose: string): RedisClient;
+  /**
+   * A new client for WATCH, MULTI, EXEC on keys that share the tag of this one; on a Cluster it goes to the node that serves them
+   * now. It never comes back once its connection is lost: from then on its commands fail, and its owner asks for another one, as he
+   * does when the answer is MOVED. He may close it before the others.
+   *
+   * @throws MillraceError when no node of the Cluster can be asked who serves the key.
+   */
+  transaction(key: string): Promise<Redis>;
   /** For vectors and the Query Engine. @throws MillraceError when it cannot connect; the next call tries again. */
   search(): Promise<SearchClient>;
   /** Closes what was opened, the latest first. Safe to call twice. */
@@ -122,6 +130,11 @@ class LazyConnections implements Connections {
     return this.#open('blocking', purpose);
   }
 
+  async transaction(key: string): Promise<Redis> {
+    const node = this.topology === 'cluster' ? await this.#nodeOf(key) : undefined;
+    return this.#open('transaction', undefined, node) as Redis;
+  }
+
   async search(): Promise<SearchClient> {
     this.#checkOpen();
     const connecting = (this.#search ??= this.#connectSearch());
@@ -138,7 +151,7 @@ class LazyConnections implements Connections {
     return this.#closing;
   }
 
-  #shared(role: Exclude<Role, 'search' | 'blocking'>): RedisClient {
+  #shared(role: Exclude<Role, 'search' | 'blocking' | 'transaction'>): RedisClient {
     this.#checkOpen();
     let client = this.#clients.get(role);
     if (!client) {
@@ -149,14 +162,38 @@ class LazyConnections implements Connections {
     return client;
   }
 
-  #open(role: Exclude<Role, 'search'>, purpose?: string): RedisClient {
+  #open(role: Exclude<Role, 'search'>, purpose?: string, node?: HostPort): RedisClient {
     this.#checkOpen();
-    const client = createIoRedis(this.#address, role, this.#nameOf(role, purpose));
-    this.#watch(client, purpose === undefined ? role : `${role} ${purpose}`);
+    const client = createIoRedis(this.#address, role, this.#nameOf(role, purpose), node);
+    if (role === 'transaction') {
+      // Its commands fail, and nothing is retried: that is for its owner to tell of.
+      client.on('error', (error: Error) => this.#log.debug({ role }, explainRedisError(error, this.label).message));
+    } else {
+      this.#watch(client, purpose === undefined ? role : `${role} ${purpose}`);
+    }
     const opened: Opened = { close: (withinMs) => closeIoRedis(client, role, withinMs) };
     this.#opened.push(opened);
     client.once('end', () => (this.#opened = this.#opened.filter((other) => other !== opened)));
     return client;
+  }
+
+  /** Who serves the key now, which `commands` may have learnt a while ago: so it asks again. */
+  async #nodeOf(key: string): Promise<HostPort> {
+    const cluster = this.commands() as Cluster;
+    try {
+      const slot = await cluster.cluster('KEYSLOT', key);
+      await new Promise<void>((resolve, reject) => {
+        cluster.refreshSlotsCache((error) => (error ? reject(error) : resolve()));
+      });
+      const [master] = (cluster as unknown as { slots: string[][] }).slots[slot] ?? [];
+      for (const { options } of cluster.nodes('master')) {
+        const { host, port } = options;
+        if (host !== undefined && port !== undefined && `${host}:${port}` === master) return { host, port };
+      }
+    } catch (error) {
+      throw explainRedisError(error, this.label);
+    }
+    throw new MillraceError('REDIS_CLUSTER_DOWN', `${this.label}: no node serves the slot of ${key}`, { key });
   }
 
   async #connectSearch(): Promise<SearchClient> {

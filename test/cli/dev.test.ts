@@ -39,7 +39,8 @@ describe('millrace dev', () => {
     expect(out).toContain(`Health     ${dev.url}/livez and ${dev.url}/readyz`);
     expect(out).toContain('Doctor:');
     expect(out).toContain('persistence    append-only file on');
-    expect(out).toContain('Next: npx millrace doctor    Stop: Ctrl-C');
+    expect(out).toContain('Next, in a second terminal:\n  npx millrace enqueue sample.hello');
+    expect(out).toContain('Stop: Ctrl-C');
   });
 
   test('answers its health endpoints in JSON: alive, and ready', async () => {

@@ -1,0 +1,151 @@
+/**
+ * Cancels a job, whatever state it is in and whichever process runs it.
+ *
+ *   waits ----------> removed by BullMQ, in one script that refuses a job that runs
+ *   runs -----------> marked, told on the channel until its worker has let go, or the deadline is over
+ *   is a child -----> marked too, and let go by the worker that takes it, so that its parent hears of it as of a child that failed
+ *   has finished ---> left as it is
+ *
+ * A cancelled job is neither failed nor a dead letter; for a day it is told of it that it was cancelled, and why.
+ */
+import { z } from 'zod';
+import type { Job } from 'bullmq';
+import type { Duration } from '../durations.ts';
+import { explainRedisError } from '../redis/explain.ts';
+import { checkOptions, durationOption } from '../schema.ts';
+import type { Channel } from './channel.ts';
+import type { JobsCore } from './core.ts';
+import { findQueue } from './find-job.ts';
+import type { OpenQueue } from './queue-set.ts';
+import { CANCELLED_TTL_MS, recordOf } from './worker/cancellations.ts';
+
+/** What an order to cancel may say. */
+export interface CancelOptions {
+  /** Why; the handler's signal carries it. */
+  reason?: string | undefined;
+  /** How long to wait for the worker that runs the job. Default `10s`. */
+  deadline?: Duration | undefined;
+}
+
+/**
+ * What became of it. `cancelled`: it does not run, and will not. `requested`: it still ran at the deadline; its worker will be told again.
+ * `finished`: it had completed or failed. `unknown`: there is no such job.
+ */
+export type CancelStatus = 'cancelled' | 'requested' | 'finished' | 'unknown';
+
+const ASK_EVERY_MS = 50;
+const TELL_EVERY_MS = 500;
+const DEFAULT_DEADLINE_MS = 10_000;
+/** What BullMQ's script answers about a job that is not delayed. */
+const NOT_DELAYED = -3;
+
+const optionsSchema = z.strictObject({
+  reason: z.string().min(1).max(1_000).default('no reason given'),
+  deadline: durationOption.default(DEFAULT_DEADLINE_MS),
+});
+
+/** Cancels the job. @throws MillraceError when Redis cannot be asked */
+export async function cancelJob(
+  core: JobsCore,
+  channel: Channel,
+  jobId: string,
+  options: CancelOptions = {},
+): Promise<{ status: CancelStatus }> {
+  const { reason, deadline } = checkOptions(optionsSchema, options, 'cancel');
+  const found = await findQueue(core.queues, jobId);
+  if (!found) return { status: 'unknown' };
+  if (!found.isThere) return { status: 'cancelled' };
+  try {
+    return { status: await new Cancel(core, channel, found.queue, jobId, reason).within(deadline) };
+  } catch (error) {
+    throw explainRedisError(error, core.connections.label);
+  }
+}
+
+class Cancel {
+  readonly #core: JobsCore;
+  readonly #channel: Channel;
+  readonly #queue: OpenQueue;
+  readonly #jobId: string;
+  readonly #reason: string;
+
+  constructor(core: JobsCore, channel: Channel, queue: OpenQueue, jobId: string, reason: string) {
+    this.#core = core;
+    this.#channel = channel;
+    this.#queue = queue;
+    this.#jobId = jobId;
+    this.#reason = reason;
+  }
+
+  async within(deadlineMs: number): Promise<CancelStatus> {
+    const { clock, queues } = this.#core;
+    const until = clock.monotonicMs() + deadlineMs;
+    let tellAtMs = Number.NEGATIVE_INFINITY;
+    for (;;) {
+      const outcome = await this.#try();
+      if (outcome) {
+        const wasTold = tellAtMs > Number.NEGATIVE_INFINITY;
+        if (wasTold) await queues.client.hdel(queues.keys.cancels(this.#queue.name), this.#jobId);
+        return outcome;
+      }
+      if (clock.monotonicMs() >= tellAtMs) {
+        await this.#tell();
+        tellAtMs = clock.monotonicMs() + TELL_EVERY_MS;
+      }
+      if (clock.monotonicMs() >= until) return 'requested';
+      await clock.sleep(ASK_EVERY_MS);
+    }
+  }
+
+  /** What became of it; undefined while a worker has to let it go. */
+  async #try(): Promise<CancelStatus | undefined> {
+    const state = await this.#queue.backend.getState(this.#jobId);
+    if (state === 'unknown') return (await this.#hasTrace()) ? 'cancelled' : 'finished';
+    if (state === 'completed' || state === 'failed') return 'finished';
+    if (state === 'active') return undefined;
+    const job = await this.#queue.queue.getJob(this.#jobId);
+    if (!job) return undefined;
+    if (!job.parent) return (await this.#remove(job)) ? 'cancelled' : undefined;
+    if (state === 'delayed') await this.#promote();
+    return undefined;
+  }
+
+  /** A child is let go by the worker that takes it, which shall be soon. */
+  async #promote(): Promise<void> {
+    await this.#mark();
+    try {
+      await this.#queue.backend.promote(this.#jobId);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== NOT_DELAYED) throw error; // Else it has left the delayed ones by itself.
+    }
+  }
+
+  /** BullMQ's script refuses a job that has been taken meanwhile. */
+  async #remove(job: Job): Promise<boolean> {
+    const { keys, client } = this.#core.queues;
+    const record = recordOf(this.#queue.name, job, this.#reason, this.#core.clock.wallMs());
+    // Written first: a trace without a job is found by nobody who sees the job, a job that is gone without a trace would be "finished".
+    await client.set(keys.cancelled(this.#queue.name, this.#jobId), JSON.stringify(record), 'PX', CANCELLED_TTL_MS);
+    const removed = await this.#queue.backend.remove(this.#jobId, false);
+    if (removed === 1) return true;
+    await client.del(keys.cancelled(this.#queue.name, this.#jobId));
+    return false;
+  }
+
+  /** For a worker that hears no message, or dies of the job: the next attempt reads it. */
+  async #mark(): Promise<void> {
+    const { keys, client } = this.#core.queues;
+    const marks = keys.cancels(this.#queue.name);
+    await client.multi().hset(marks, this.#jobId, this.#reason).pexpire(marks, CANCELLED_TTL_MS).exec();
+  }
+
+  async #tell(): Promise<void> {
+    await this.#mark();
+    await this.#channel.tell({ queue: this.#queue.name, id: this.#jobId, reason: this.#reason });
+  }
+
+  async #hasTrace(): Promise<boolean> {
+    const { keys, client } = this.#core.queues;
+    return (await client.exists(keys.cancelled(this.#queue.name, this.#jobId))) === 1;
+  }
+}

@@ -1,0 +1,69 @@
+/** Dead letters of one kind, counted together. */
+import type { DeathReason } from '../attempt-record.ts';
+import { normaliseMessage } from '../fingerprint.ts';
+import type { DeadLetter } from './letter.ts';
+
+/** The dead letters of one fingerprint. What can differ among them is the latest one's. */
+export interface DeadLetterCluster {
+  fingerprint: string;
+  count: number;
+  contract: string;
+  queue: string;
+  reason: DeathReason;
+  /** The error's class. */
+  errorName: string;
+  /** The error's message without what varies. */
+  message: string;
+  /** The id of the latest. */
+  sample: string;
+  /** Milliseconds since 1970. */
+  firstSeenAt: number;
+  /** Milliseconds since 1970. */
+  lastSeenAt: number;
+  /** The versions of the application under which they failed last, as far as they are known. */
+  versions: string[];
+}
+
+/** More kinds than this are not told apart; the letters of further kinds are left out. */
+export const MOST_CLUSTERS = 10_000;
+const MOST_VERSIONS = 20;
+
+/** Counts letters by fingerprint. */
+export class ClusterCount {
+  readonly #clusters = new Map<string, DeadLetterCluster>();
+
+  add(letter: DeadLetter): void {
+    const version = letter.attempts?.findLast((attempt) => attempt.version !== undefined)?.version;
+    const known = this.#clusters.get(letter.fingerprint);
+    if (!known && this.#clusters.size >= MOST_CLUSTERS) return;
+    const isLatest = !known || letter.diedAt > known.lastSeenAt;
+    const versions = new Set(known?.versions);
+    if (version !== undefined && versions.size < MOST_VERSIONS) versions.add(version);
+    this.#clusters.set(letter.fingerprint, {
+      ...(isLatest ? factsOf(letter) : known),
+      count: (known?.count ?? 0) + 1,
+      firstSeenAt: Math.min(known?.firstSeenAt ?? Number.POSITIVE_INFINITY, letter.diedAt),
+      lastSeenAt: Math.max(known?.lastSeenAt ?? 0, letter.diedAt),
+      versions: [...versions],
+    });
+  }
+
+  /** The largest first, and of equals the latest. */
+  clusters(): DeadLetterCluster[] {
+    return [...this.#clusters.values()].toSorted(
+      (left, right) => right.count - left.count || right.lastSeenAt - left.lastSeenAt,
+    );
+  }
+}
+
+function factsOf({ fingerprint, contract, queue, reason, error, id }: DeadLetter) {
+  return {
+    fingerprint,
+    contract,
+    queue,
+    reason,
+    errorName: error.name,
+    message: normaliseMessage(error.message),
+    sample: id,
+  };
+}

@@ -1,0 +1,75 @@
+/** Which dead letters are meant. */
+import { z } from 'zod';
+import { checkOptions } from '../../schema.ts';
+import { DEATH_REASONS, type DeathReason } from '../attempt-record.ts';
+import type { DeadLetter } from './letter.ts';
+
+/** What a letter must agree with; without a field, any does. */
+export interface DeadLetterFilter {
+  /** The queue in which the job died. */
+  queue?: string | undefined;
+  /** The name of the contract. */
+  contract?: string | undefined;
+  reason?: DeathReason | undefined;
+  fingerprint?: string | undefined;
+  /** Died then or later. */
+  from?: Date | number | undefined;
+  /** Died before then. */
+  to?: Date | number | undefined;
+}
+
+/** A filter with its times in milliseconds since 1970. */
+export interface CheckedFilter {
+  readonly queue?: string | undefined;
+  readonly contract?: string | undefined;
+  readonly reason?: DeathReason | undefined;
+  readonly fingerprint?: string | undefined;
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
+}
+
+const text = z.string().min(1);
+const moment = z
+  .union([z.date(), z.number()], { error: 'expected a Date, or milliseconds since 1970' })
+  .transform(Number);
+
+/** The fields of a filter, for options that have more. */
+export const filterShape: {
+  queue: z.ZodOptional<z.ZodString>;
+  contract: z.ZodOptional<z.ZodString>;
+  reason: z.ZodOptional<z.ZodEnum<{ [Reason in DeathReason]: Reason }>>;
+  fingerprint: z.ZodOptional<z.ZodString>;
+  from: z.ZodOptional<z.ZodType<number, Date | number>>;
+  to: z.ZodOptional<z.ZodType<number, Date | number>>;
+} = {
+  queue: text.optional(),
+  contract: text.optional(),
+  reason: z.enum(DEATH_REASONS).optional(),
+  fingerprint: text.optional(),
+  from: moment.optional(),
+  to: moment.optional(),
+};
+
+const filterSchema = z.strictObject(filterShape);
+
+/** @throws MillraceError OPTIONS_INVALID */
+export function checkFilter(filter: DeadLetterFilter | undefined, owner: string): CheckedFilter {
+  return checkOptions(filterSchema, filter ?? {}, owner);
+}
+
+/** Whether the letters of a queue need not be read to know that they are meant. */
+export function takesAll({ queue: _queue, ...rest }: CheckedFilter): boolean {
+  return Object.values(rest).every((value) => value === undefined);
+}
+
+/** Whether the letter is meant. */
+export function fits(filter: CheckedFilter, letter: DeadLetter): boolean {
+  return (
+    (filter.queue === undefined || letter.queue === filter.queue) &&
+    (filter.contract === undefined || letter.contract === filter.contract) &&
+    (filter.reason === undefined || letter.reason === filter.reason) &&
+    (filter.fingerprint === undefined || letter.fingerprint === filter.fingerprint) &&
+    (filter.from === undefined || letter.diedAt >= filter.from) &&
+    (filter.to === undefined || letter.diedAt < filter.to)
+  );
+}

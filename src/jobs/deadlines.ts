@@ -1,0 +1,51 @@
+/** Deadlines for many things under way on one timer: a timer each would cost an enqueue a tenth of its time. */
+import type { Clock } from '../clock.ts';
+
+/** Something that must have ended by a time. */
+export interface Dated {
+  /** In monotonic ms. */
+  readonly atMs: number;
+}
+
+/** How late a deadline may be noticed. */
+const TICK_MS = 25;
+
+/** The deadlines of one owner. */
+export class Deadlines<T extends Dated> {
+  readonly #clock: Clock;
+  readonly #onExpired: (dated: T) => void;
+  readonly #watched = new Set<T>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param onExpired is told once of each that was not removed before its time. */
+  constructor(clock: Clock, onExpired: (dated: T) => void) {
+    this.#clock = clock;
+    this.#onExpired = onExpired;
+  }
+
+  add(dated: T): void {
+    this.#watched.add(dated);
+    this.#timer ??= setInterval(() => this.#check(), TICK_MS);
+  }
+
+  remove(dated: T): void {
+    this.#watched.delete(dated);
+  }
+
+  /** Stops the timer; what is still under way is left without a deadline. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#watched.clear();
+  }
+
+  #check(): void {
+    if (this.#watched.size === 0) return this.close();
+    const nowMs = this.#clock.monotonicMs();
+    for (const dated of this.#watched) {
+      if (dated.atMs > nowMs) continue;
+      this.#watched.delete(dated);
+      this.#onExpired(dated);
+    }
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Brings jobs to Redis within a deadline.
+ *
+ *   waits --connection is there--> sent --answer--> accepted
+ *     |                             |--connection lost, or silent for too long--> waits; then the same ids are sent again
+ *     |                             `--refused--> its reason; withdrawn
+ *     `---- at the deadline, from either ----> ENQUEUE_TIMEOUT; what was sent is withdrawn
+ *
+ * Nothing is handed to a client that has no connection: what waits in a client's own queue is sent once Redis is back, however long
+ * after its deadline, and workers could take it before it is withdrawn.
+ */
+import type { Clock } from '../clock.ts';
+import { formatMs } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import type { RedisClient } from '../redis/clients.ts';
+import { explainRedisError } from '../redis/explain.ts';
+import { isNoScript } from '../redis/script.ts';
+import { loadScripts } from './bull-scripts.ts';
+import { Deadlines } from './deadlines.ts';
+import type { OpenQueue, QueueSet } from './queue-set.ts';
+import { Withdrawals } from './withdrawals.ts';
+
+/** Jobs on their way. */
+export interface Shipment<T> {
+  /** The name of their contract, for messages. */
+  readonly contract: string;
+  /** The queue of all of them, or of the root of a flow. */
+  readonly queue: OpenQueue;
+  readonly deadlineMs: number;
+  /** Sends them; called again, it must add none that is there already. */
+  send(): Promise<T>;
+  /** Their ids. */
+  ids(): string[];
+  /** Those of them that nobody else can know of. */
+  withdrawable(): string[];
+  /** Whether jobs below them go with them. */
+  readonly hasChildren?: boolean;
+}
+
+/** A shipment on its way, and what is known of it. One object for all of it, because there is one for each enqueue. */
+interface Trip<T> {
+  readonly shipment: Shipment<T>;
+  /** Its deadline, in monotonic ms. */
+  readonly atMs: number;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+  wasSent: boolean;
+  /** What it met the last time. */
+  failure: MillraceError | undefined;
+  /** Set when its time is over. */
+  late: MillraceError | undefined;
+}
+
+const RETRY_AFTER_MS = 25;
+
+/** What passes by itself; the same ids may be sent again after it, whether or not they had arrived. */
+const PASSING: readonly string[] = ['REDIS_UNREACHABLE', 'REDIS_TIMEOUT', 'REDIS_NOT_READY', 'REDIS_CLUSTER_DOWN'];
+
+/** Brings jobs to Redis, for one process. */
+export class Delivery {
+  readonly #queues: QueueSet;
+  readonly #clock: Clock;
+  readonly #deadlines: Deadlines<Trip<unknown>>;
+  readonly #withdrawals: Withdrawals;
+  #pausing: Promise<void> | undefined;
+
+  constructor(queues: QueueSet, clock: Clock) {
+    this.#queues = queues;
+    this.#clock = clock;
+    this.#deadlines = new Deadlines(clock, (trip) => trip.reject(this.#tooLate(trip)));
+    this.#withdrawals = new Withdrawals(queues);
+  }
+
+  /** What send() gives, once Redis has accepted the jobs. @throws MillraceError ENQUEUE_TIMEOUT, or why they were refused */
+  deliver<T>(shipment: Shipment<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const atMs = this.#clock.monotonicMs() + shipment.deadlineMs;
+      const trip: Trip<T> = { shipment, atMs, resolve, reject, wasSent: false, failure: undefined, late: undefined };
+      this.#deadlines.add(trip as Trip<unknown>);
+      void this.#bring(trip as Trip<unknown>);
+    });
+  }
+
+  /** Gives up what is still on its way to being withdrawn; enqueues that are under way end by themselves. */
+  close(): void {
+    this.#deadlines.close();
+    this.#withdrawals.close();
+  }
+
+  async #bring(trip: Trip<unknown>): Promise<void> {
+    try {
+      for (;;) {
+        const { client } = this.#queues;
+        if (client.status === 'ready') {
+          try {
+            trip.wasSent = true;
+            this.#queues.register(trip.shipment.queue.name);
+            return trip.resolve(await trip.shipment.send());
+          } catch (error) {
+            await this.#mustPass(error, trip);
+          }
+        }
+        await this.#pause(client);
+        if (trip.late || this.#clock.monotonicMs() >= trip.atMs) throw this.#tooLate(trip);
+      }
+    } catch (error) {
+      trip.reject(error);
+    } finally {
+      this.#deadlines.remove(trip);
+    }
+  }
+
+  /** @throws MillraceError for what does not pass by itself */
+  async #mustPass(error: unknown, trip: Trip<unknown>): Promise<void> {
+    const { client, connections } = this.#queues;
+    const before = trip.failure;
+    trip.failure = explainRedisError(error, connections.label);
+    if (PASSING.includes(trip.failure.code)) return;
+    if (isNoScript(error) && !isNoScript(before?.cause)) {
+      // ioredis sends a script again that the server has forgotten, but not one in a transaction.
+      try {
+        return await loadScripts(client);
+      } catch (cause) {
+        trip.failure = explainRedisError(cause, connections.label);
+        if (PASSING.includes(trip.failure.code)) return;
+      }
+    }
+    this.#withdraw(trip.shipment); // Some of them may have been accepted before, or beside the one that was refused.
+    throw trip.failure;
+  }
+
+  /** Resolves when the client has its connection, or a little later in any case; one timer for all who wait. */
+  #pause(client: RedisClient): Promise<void> {
+    if (client.status === 'wait') client.connect().catch(() => undefined); // How that goes, the connections tell.
+    const isThere = client.status === 'ready';
+    this.#pausing ??= new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        client.off('ready', done);
+        this.#pausing = undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, RETRY_AFTER_MS);
+      if (!isThere) client.once('ready', done);
+    });
+    return this.#pausing;
+  }
+
+  #withdraw(shipment: Shipment<unknown>): void {
+    this.#withdrawals.add(shipment.queue, shipment.withdrawable(), shipment.hasChildren === true);
+  }
+
+  #tooLate(trip: Trip<unknown>): MillraceError {
+    trip.late ??= this.#late(trip);
+    return trip.late;
+  }
+
+  #late({ shipment, wasSent, failure }: Trip<unknown>): MillraceError {
+    const { contract, queue, deadlineMs } = shipment;
+    const { connections } = this.#queues;
+    if (wasSent) this.#withdraw(shipment);
+    const ids = shipment.ids();
+    const cause = connections.outage() ?? failure;
+    const why = cause?.message ?? `no answer from Redis at ${connections.label}`;
+    return new MillraceError('ENQUEUE_TIMEOUT', `${contract} was not enqueued within ${formatMs(deadlineMs)}: ${why}`, {
+      contract,
+      queue: queue.name,
+      ids,
+      deadlineMs,
+      mayBeRepeated: shipment.withdrawable().length < ids.length,
+      cause,
+    });
+  }
+}

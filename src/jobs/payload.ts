@@ -1,0 +1,132 @@
+/**
+ * What travels: the input as plain JSON.
+ *
+ * The schema sees the JSON form and not the value that was given, because that is what the worker will see: a Date that became a
+ * string is refused here, with its path, and not an hour later in another process. What is stored is the input before the schema's
+ * defaults and transforms, so that the same schema can parse it again at run.
+ */
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { MillraceError, describeValue } from '../errors.ts';
+import { inputFaults, type Schema } from '../schema.ts';
+import { checkContract, type JobContract } from './contract.ts';
+
+/** The largest input by default, in bytes of JSON. */
+export const DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1_024;
+
+/** No character of a string takes more bytes of UTF-8. */
+const BYTES_PER_CHAR = 3;
+
+/**
+ * The input as it travels, once the schema has agreed to it. A promise only where the schema answers with one.
+ *
+ * @throws MillraceError INPUT_INVALID with each path and reason; PAYLOAD_TOO_LARGE.
+ */
+export function encodeInput<Input>(
+  contract: JobContract<Input>,
+  input: Input,
+  maxBytes: number,
+): string | Promise<string> {
+  checkContract(contract);
+  const json = toJson(contract.name, input);
+  if (json.length * BYTES_PER_CHAR > maxBytes) checkSize(contract.name, json, maxBytes);
+  const result = contract.input['~standard'].validate(JSON.parse(json));
+  if (isPromise(result)) {
+    return result.then(({ issues }) => {
+      if (issues) throw refused(contract.name, issues, input);
+      return json;
+    });
+  }
+  if (result.issues) throw refused(contract.name, result.issues, input);
+  return json;
+}
+
+/** The value as the schema gives it back. A promise only where the schema answers with one. @throws MillraceError INPUT_INVALID */
+export function parseWith<Parsed>(
+  schema: Schema<unknown, Parsed>,
+  value: unknown,
+  what: string,
+): Parsed | Promise<Parsed> {
+  const result = schema['~standard'].validate(value);
+  if (isPromise(result)) {
+    return result.then((settled) => {
+      if (settled.issues) throw inputFaults(what, settled.issues);
+      return settled.value;
+    });
+  }
+  if (result.issues) throw inputFaults(what, result.issues);
+  return result.value;
+}
+
+/** Schemas may answer with a promise that is not of this realm's class. */
+function isPromise<T extends object>(result: T | Promise<T>): result is Promise<T> {
+  return typeof (result as { then?: unknown }).then === 'function';
+}
+
+function toJson(name: string, input: unknown): string {
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(input) as string | undefined;
+  } catch (cause) {
+    const first = withoutJson(input, [], []);
+    const reason = first?.message ?? (cause instanceof Error ? cause.message.split('\n', 1)[0] : undefined);
+    const { message, facts } = inputFaults(name, [{ message: reason ?? String(cause), path: first?.path ?? [] }]);
+    throw new MillraceError('INPUT_INVALID', `the input of ${message.replace(UNMATCHED, ' has no JSON form:')}`, {
+      ...facts,
+      cause,
+    });
+  }
+  if (json !== undefined) return json;
+  const reason = `expected a value with a JSON form, got ${describeValue(input)}`;
+  throw new MillraceError('INPUT_INVALID', `the input of ${name}: ${reason}`, { faults: [{ path: '', reason }] });
+}
+
+const UNMATCHED = ' does not match its schema:';
+
+/** What the schema found, with a hint where JSON has made something else of what was given. */
+function refused(name: string, issues: readonly StandardSchemaV1.Issue[], input: unknown): MillraceError {
+  const told = issues.map((issue) => {
+    const path = (issue.path ?? []).map((step) => (typeof step === 'object' ? step.key : step));
+    let given: unknown = input;
+    for (const step of path) given = (given as Record<PropertyKey, unknown> | null | undefined)?.[step];
+    const became = changedByJson(given);
+    return became === undefined ? issue : { ...issue, message: `${issue.message} (${became})` };
+  });
+  return inputFaults(`the input of ${name}`, told);
+}
+
+function changedByJson(given: unknown): string | undefined {
+  if (given instanceof Date)
+    return 'inputs travel as JSON, in which a Date is a string: take z.coerce.date(), or its like';
+  if (typeof given === 'number' && !Number.isFinite(given)) return `inputs travel as JSON, in which ${given} is null`;
+  if (typeof given === 'function' || typeof given === 'symbol')
+    return `inputs travel as JSON, which has no ${typeof given}`;
+  if (given instanceof Map || given instanceof Set) return 'inputs travel as JSON, in which a Map or Set is {}';
+  return undefined;
+}
+
+/** The first place in the value that has no JSON form. */
+function withoutJson(
+  value: unknown,
+  path: readonly PropertyKey[],
+  above: readonly unknown[],
+): { path: readonly PropertyKey[]; message: string } | undefined {
+  if (typeof value === 'bigint') return { path, message: `expected a value with a JSON form, got ${value}n` };
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (above.includes(value))
+    return { path, message: 'expected a value with a JSON form, got an object that is within itself' };
+  for (const [key, inner] of Object.entries(value)) {
+    const found = withoutJson(inner, [...path, Array.isArray(value) ? Number(key) : key], [...above, value]);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function checkSize(name: string, json: string, maxBytes: number): void {
+  const sizeBytes = Buffer.byteLength(json);
+  if (sizeBytes <= maxBytes) return;
+  throw new MillraceError(
+    'PAYLOAD_TOO_LARGE',
+    `the input of ${name} has ${sizeBytes} bytes, ${maxBytes} are allowed; store it elsewhere and enqueue where it is`,
+    { contract: name, sizeBytes, maxBytes },
+  );
+}

@@ -1,0 +1,61 @@
+/**
+ * How queues are named, and where their keys are.
+ *
+ * Queues whose names agree up to the first dot are a family: they share a hash tag, so that a Cluster keeps them on one node and a
+ * transaction may touch them together. A queue and its dead-letter queue are always of one family.
+ */
+import { createKeySpace, type KeySpace } from '../redis/keys.ts';
+
+/** What the dead-letter queue of `email` adds to that name. */
+export const DEAD_SUFFIX = '.dead';
+
+/** The queue that takes the dead letters of a queue. */
+export function deadQueueOf(queue: string): string {
+  return `${queue}${DEAD_SUFFIX}`;
+}
+
+/** The queue whose dead letters are in the queue; undefined for a queue of jobs. */
+export function originOf(queue: string): string | undefined {
+  return queue.endsWith(DEAD_SUFFIX) ? queue.slice(0, -DEAD_SUFFIX.length) : undefined;
+}
+
+/** What the queues of one family share: the name up to the first dot. */
+export function familyOf(queue: string): string {
+  return queue.split('.', 1)[0] ?? queue;
+}
+
+/** The names and keys of the jobs under one prefix. */
+export interface JobKeys {
+  /** What BullMQ puts before a queue's name: `millrace:jobs:{email}`. */
+  queuePrefix(queue: string): string;
+  /** SET of the names of all queues that were ever used; never expires. */
+  readonly queues: string;
+  /** HASH of effects that a job has had, by the key given to once(); expires. */
+  once(queue: string, jobId: string): string;
+  /** HASH job id -> why it shall be cancelled, for workers that hear of it late; expires. */
+  cancels(queue: string): string;
+  /** STRING what is left of a cancelled job; expires. */
+  cancelled(queue: string, jobId: string): string;
+  /** Channel on which workers hear of jobs to be cancelled. */
+  readonly cancelChannel: string;
+  /** Channel on which those who wait hear that a job has finished. */
+  readonly doneChannel: string;
+  /** Any other key of ours beside a queue's. */
+  ledger(queue: string, ...rest: string[]): string;
+}
+
+/** The keys of the jobs under a prefix. */
+export function createJobKeys(prefix: string): JobKeys {
+  const jobs = createKeySpace(prefix, 'jobs');
+  const ledger: KeySpace = createKeySpace(prefix, 'ledger');
+  return {
+    queuePrefix: (queue) => jobs(familyOf(queue)),
+    queues: ledger('queues'),
+    once: (queue, jobId) => ledger(familyOf(queue), 'once', queue, jobId),
+    cancels: (queue) => ledger(familyOf(queue), 'cancels', queue),
+    cancelled: (queue, jobId) => ledger(familyOf(queue), 'cancelled', queue, jobId),
+    cancelChannel: `${prefix}:jobs:cancel`,
+    doneChannel: `${prefix}:jobs:done`,
+    ledger: (queue, ...rest) => ledger(familyOf(queue), ...rest),
+  };
+}

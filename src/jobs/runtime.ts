@@ -1,0 +1,208 @@
+/**
+ * The jobs of one process, put together: the client, the dead letters, the schedules, and the workers that the process runs.
+ *
+ * close() undoes in reverse: workers drain, what moves dead letters ends, the client lets go.
+ */
+import { z } from 'zod';
+import { systemClock, type Clock } from '../clock.ts';
+import type { Duration } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Connections } from '../redis/connect.ts';
+import { checkOptions } from '../schema.ts';
+import { positiveDuration } from './contract.ts';
+import { createDeadLetters, type DeadLetters } from './dead-letters/dead-letters.ts';
+import { Mover } from './dead-letters/mover.ts';
+import { Reconciler } from './dead-letters/reconciler.ts';
+import { Transactions } from './transactions.ts';
+import type { JobModules } from './handler.ts';
+import { JobsClient, type JobsOptions } from './jobs.ts';
+import type { JobMetricsRegistry } from './job-metrics.ts';
+import { createThreads, type Threads } from './isolate/threads.ts';
+import { readDepths } from './queue-depths.ts';
+import { createSchedules, type Schedules, type SchedulesClient } from './schedules/schedules.ts';
+import { JobWorker } from './worker/job-worker.ts';
+import { workerOptionsSchema, type WorkerOptions } from './worker/worker-options.ts';
+
+/** How long dead letters are kept. What is near a limit is warned of before anything is dropped. */
+export interface DeadLetterRetention {
+  /** Default `30d`. */
+  age?: Duration | undefined;
+  /** At most so many of each queue. Default 100 000. */
+  count?: number | undefined;
+}
+
+/** What the jobs of a process are made of. */
+export interface JobsRuntimeParts {
+  connections: Connections;
+  prefix: string;
+  log: Logger;
+  registry: JobMetricsRegistry;
+  /** What handlers find in their context beside their job. */
+  modules: JobModules;
+  options: JobsOptions;
+  deadLetters: DeadLetterRetention;
+  /** Of Millrace, for workers that tell none of their own. */
+  version: string;
+  clock?: Clock | undefined;
+}
+
+/** A worker that runs in this process. */
+export interface Worker {
+  /** The queues that it works on. */
+  readonly queues: readonly string[];
+  /** How many jobs run now. */
+  readonly active: number;
+  /** Takes no more jobs and ends within `drainFor`. */
+  stop(): Promise<void>;
+}
+
+/** The checks of DeadLetterRetention. */
+export const retentionSchema = z.strictObject({
+  age: positiveDuration.default(30 * 86_400_000),
+  count: z.number().int().min(1).default(100_000),
+});
+
+/** The jobs of one process. */
+export class JobsRuntime {
+  readonly jobs: JobsClient;
+  readonly deadLetters: DeadLetters;
+  readonly schedules: Schedules;
+  readonly #schedules: SchedulesClient;
+  readonly #parts: JobsRuntimeParts;
+  readonly #clock: Clock;
+  readonly #transactions: Transactions;
+  readonly #mover: Mover;
+  readonly #retention: { ageMs: number; count: number };
+  readonly #workers = new Map<JobWorker, Threads>();
+  #reconciler: Reconciler | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: JobsRuntimeParts) {
+    const { connections, prefix, log, registry, options, deadLetters, clock = systemClock } = parts;
+    this.#parts = parts;
+    this.#clock = clock;
+    const { age, count } = checkOptions(retentionSchema, deadLetters, 'deadLetters');
+    this.#retention = { ageMs: age, count };
+    this.jobs = new JobsClient({ connections, prefix, log, clock, registry, options });
+    const { queues, metrics } = this.jobs.core;
+    this.#transactions = new Transactions(queues, { clock });
+    this.#mover = new Mover({
+      queues,
+      transactions: this.#transactions,
+      onMoved: ({ queue, contract, reason }) => metrics.forContract(queue, contract).deadLetter(reason),
+    });
+    this.deadLetters = createDeadLetters(queues, {
+      transactions: this.#transactions,
+      clock,
+      onRedriven: ({ queue }) => metrics.forQueue(queue).redriven(),
+      onDiscarded: (queue, n) => metrics.forQueue(queue).discarded(n),
+    });
+    this.#schedules = createSchedules(this.jobs.core, {
+      transactions: this.#transactions,
+      maxPayloadBytes: this.jobs.core.producer.maxPayloadBytes,
+      onSettled: ({ queue, contract, late, missed }) => metrics.forContract(queue, contract).ticks(late, missed),
+    });
+    this.schedules = this.#schedules;
+    metrics.collectQueues(() => readDepths(queues, clock));
+  }
+
+  /**
+   * Runs jobs in this process until stop() or close(). Resolves once it has begun, and what it declares of schedules is in Redis.
+   *
+   * @throws MillraceError OPTIONS_INVALID, CLOSED; INPUT_INVALID for the input of a schedule; what is wrong with Redis
+   */
+  async work(options: WorkerOptions): Promise<Worker> {
+    if (this.#closing) throw new MillraceError('CLOSED', 'the jobs have been closed', {});
+    const checked = checkOptions(workerOptionsSchema, options, 'worker');
+    const { modules, version } = this.#parts;
+    const { core, cancelChannel, doneChannel } = this.jobs;
+    const threads = createThreads({
+      producer: core.producer,
+      modules: Object.getOwnPropertyNames(modules),
+      options: checked.threads,
+    });
+    const worker = new JobWorker({
+      core,
+      options: checked,
+      modules,
+      cancelChannel,
+      doneChannel,
+      execute: threads.execute,
+      version: checked.version ?? version,
+      onDead: (queue, jobId) => void this.#mover.moved(queue, jobId),
+      onSilent: checked.onSilent,
+    });
+    const { schedules, owner, revision } = checked;
+    this.#workers.set(worker, threads);
+    try {
+      if (schedules) await this.#schedules.reconcile(schedules, { owner, revision });
+    } catch (error) {
+      await this.#stop(worker);
+      throw error;
+    }
+    worker.start();
+    this.#schedules.start();
+    this.#reconcile();
+    return {
+      queues: worker.queueNames,
+      get active() {
+        return worker.activeCount;
+      },
+      stop: () => this.#stop(worker),
+    };
+  }
+
+  /** Why this process should be replaced; undefined when it should not. */
+  async alive(): Promise<string | undefined> {
+    return firstReason([...this.#workers.keys()].map((worker) => worker.alive()));
+  }
+
+  /** Why its workers cannot work now; undefined when they can, or there are none. */
+  async ready(): Promise<string | undefined> {
+    return firstReason([...this.#workers.keys()].map((worker) => worker.ready()));
+  }
+
+  /** Drains the workers and lets go of everything; the connections stay open. Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#workers.keys()].map((worker) => this.#stop(worker)));
+    await this.#schedules.close();
+    await this.#reconciler?.stop();
+    await this.#mover.idle();
+    await this.deadLetters.close();
+    await this.#transactions.close();
+    await this.jobs.close();
+  }
+
+  async #stop(worker: JobWorker): Promise<void> {
+    await worker.stop();
+    await this.#workers.get(worker)?.close();
+    this.#workers.delete(worker);
+    await this.#mover.idle();
+  }
+
+  #reconcile(): void {
+    const { queues, metrics } = this.jobs.core;
+    this.#reconciler ??= new Reconciler({
+      queues,
+      mover: this.#mover,
+      transactions: this.#transactions,
+      clock: this.#clock,
+      retention: this.#retention,
+      onWarning: ({ queue, limit }) => metrics.forQueue(queue).nearLimit(limit),
+      // A cancelled child of a flow has failed for its parent's sake; what is told of it is in its trace.
+      onCancelled: async (queue, jobId) => void (await queues.get(queue).backend.remove(jobId, false)),
+      onDropped: (queue, n, limit) => metrics.forQueue(queue).dropped(limit, n),
+    });
+    this.#reconciler.start();
+  }
+}
+
+async function firstReason(checks: ReadonlyArray<Promise<string | undefined>>): Promise<string | undefined> {
+  return (await Promise.all(checks)).find((reason) => reason !== undefined);
+}

@@ -1,0 +1,117 @@
+/**
+ * Waits for the end of a job.
+ *
+ * The worker tells on a channel when a job has finished that was enqueued to be waited for; besides, its state is asked for every
+ * second, so that a message which was lost delays the answer and loses nothing.
+ *
+ * Redis down: goes on waiting until the deadline, because the job does too; then WAIT_TIMEOUT with the reason as its cause.
+ */
+import { withDeadline } from '../clock.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
+import { formatMs } from '../durations.ts';
+import { explainRedisError } from '../redis/explain.ts';
+import type { Channel } from './channel.ts';
+import type { JobsCore } from './core.ts';
+import { deadQueueOf } from './queue-names.ts';
+import type { OpenQueue } from './queue-set.ts';
+
+const ASK_EVERY_MS = 1_000;
+const LEAST_ASK_MS = 250;
+
+/** What Redis may say during an outage, after which it is asked again. */
+const PASSING: readonly string[] = ['REDIS_UNREACHABLE', 'REDIS_TIMEOUT', 'REDIS_NOT_READY', 'REDIS_CLUSTER_DOWN'];
+
+/** What isFinished of BullMQ answers with. */
+const MISSING = -1;
+const UNFINISHED = 0;
+const COMPLETED = 1;
+
+/** What the job's handler returned. @throws MillraceError JOB_FAILED, JOB_CANCELLED, JOB_UNKNOWN, WAIT_TIMEOUT */
+export async function waitForJob(
+  core: JobsCore,
+  channel: Channel,
+  queue: OpenQueue,
+  jobId: string,
+  deadlineMs: number,
+): Promise<unknown> {
+  const { clock } = core;
+  const until = clock.monotonicMs() + deadlineMs;
+  let isTold = false;
+  let pause = new AbortController();
+  let trouble: MillraceError | undefined;
+  const unlisten = channel.listen(({ queue: of, id }) => {
+    if (id !== jobId || of !== queue.name) return;
+    isTold = true;
+    pause.abort();
+  });
+  try {
+    for (;;) {
+      pause = new AbortController();
+      try {
+        const outcome = await inTime(ask(core, queue, jobId), until - clock.monotonicMs());
+        if (outcome) return outcome.result;
+        trouble = undefined;
+      } catch (error) {
+        if (!isMillraceError(error) || !PASSING.includes(error.code)) throw error;
+        trouble = error;
+      }
+      const leftMs = until - clock.monotonicMs();
+      if (leftMs <= 0) throw late(queue.name, jobId, deadlineMs, trouble);
+      // Told, and yet not finished: the question was on its way when the message came.
+      if (!isTold) await clock.sleep(Math.min(leftMs, ASK_EVERY_MS), { signal: pause.signal }).catch(() => undefined);
+      isTold = false;
+    }
+  } finally {
+    unlisten();
+  }
+}
+
+/** Even a wait of no time asks once. */
+function inTime<T>(asked: Promise<T>, leftMs: number): Promise<T> {
+  const withinMs = Math.max(leftMs, LEAST_ASK_MS);
+  return withDeadline(asked, withinMs, () => new MillraceError('REDIS_TIMEOUT', 'no answer from Redis meanwhile'));
+}
+
+async function ask(core: JobsCore, queue: OpenQueue, jobId: string): Promise<{ result: unknown } | undefined> {
+  let answer: unknown;
+  try {
+    answer = await queue.backend.isFinished(jobId, true);
+  } catch (error) {
+    throw explainRedisError(error, core.connections.label);
+  }
+  const [status, value] = answer as [number, string | undefined];
+  if (status === UNFINISHED) return undefined;
+  if (status === COMPLETED)
+    return { result: value === undefined || value === '' ? undefined : (JSON.parse(value) as unknown) };
+  if (status === MISSING) {
+    try {
+      return await gone(core, queue, jobId);
+    } catch (error) {
+      throw explainRedisError(error, core.connections.label);
+    }
+  }
+  throw failed(queue.name, jobId, value ?? 'no reason known');
+}
+
+/** A job that is no longer there was cancelled, moved to the dead letters, or finished and removed. */
+async function gone(core: JobsCore, queue: OpenQueue, jobId: string): Promise<never> {
+  const trace = await core.queues.client.get(core.queues.keys.cancelled(queue.name, jobId));
+  if (trace !== null) {
+    const { reason } = JSON.parse(trace) as { reason: string };
+    throw new MillraceError('JOB_CANCELLED', `job ${jobId} was cancelled: ${reason}`, { jobId, reason });
+  }
+  const letter = await core.queues.get(deadQueueOf(queue.name)).queue.getJob(`${jobId}~0`);
+  const said = (letter?.data as { error?: { message?: string } } | undefined)?.error?.message;
+  if (said !== undefined) throw failed(queue.name, jobId, said);
+  const message = `job ${jobId} of queue ${queue.name} is no longer there: it has ended, and how is not known any more`;
+  throw new MillraceError('JOB_UNKNOWN', message, { jobId, queue: queue.name });
+}
+
+function failed(queue: string, jobId: string, reason: string): MillraceError {
+  return new MillraceError('JOB_FAILED', `job ${jobId} of queue ${queue} failed: ${reason}`, { jobId, queue, reason });
+}
+
+function late(queue: string, jobId: string, deadlineMs: number, cause: MillraceError | undefined): MillraceError {
+  const message = `job ${jobId} of queue ${queue} did not finish within ${formatMs(deadlineMs)}; it goes on`;
+  return new MillraceError('WAIT_TIMEOUT', message, { jobId, queue, deadlineMs, cause });
+}

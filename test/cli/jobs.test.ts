@@ -1,0 +1,123 @@
+/** `npm start` and, beside it, the commands that enqueue, show, cancel and redrive: as a user types them. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/servers.ts';
+import { millrace, type RunningCommand } from '../support/millrace.ts';
+import { temporaryFolder } from '../support/folders.ts';
+
+interface Said {
+  code: number | NodeJS.Signals;
+  out: string;
+  err: string;
+}
+
+describe('beside millrace dev', () => {
+  const folder = temporaryFolder();
+  let dev: RunningCommand;
+
+  beforeAll(async () => {
+    dev = millrace(['dev'], { cwd: folder, env: { PORT: String(await freePort()) } });
+    await dev.says('Stop: Ctrl-C');
+  });
+  afterAll(async () => {
+    dev.child.kill('SIGTERM');
+    await dev.ended;
+  });
+
+  async function say(...args: string[]): Promise<Said> {
+    const command = millrace(args, { cwd: folder });
+    const code = await command.ended;
+    return { code, out: command.out(), err: command.err() };
+  }
+
+  async function added(input: object): Promise<string> {
+    const { out } = await say('enqueue', 'sample.hello', JSON.stringify(input), '--json');
+    const { id, status } = JSON.parse(out) as { id: string; status: string };
+    expect(status).toBe('added');
+    return id;
+  }
+
+  test('the screen says what runs, and what to try next', () => {
+    expect(dev.out()).toContain('Worker     this process, queue sample: sample.hello');
+    expect(dev.out()).toContain('npx millrace enqueue sample.hello');
+  });
+
+  test('enqueue --wait prints what the handler returned; an idempotency key adds one job only', async () => {
+    const waited = say('enqueue', 'sample.hello', '{"name":"Ada"}', '--wait');
+    const keyed = Array.from({ length: 2 }, () =>
+      say('enqueue', 'sample.hello', '{"name":"Cy"}', '--key', 'cy', '--json'),
+    );
+    expect(await waited).toMatchObject({ code: 0, out: '{"text":"Hello, Ada!"}\n', err: '' });
+    const answers = (await Promise.all(keyed)).map(({ out }) => JSON.parse(out) as { id: string; status: string });
+    expect(answers.map(({ status }) => status).toSorted()).toEqual(['added', 'duplicate']);
+    expect(answers[0]?.id).toBe(answers[1]?.id);
+  });
+
+  test('enqueue says the id and the next command; jobs show tells all of the job', async () => {
+    const { code, out } = await say('enqueue', 'sample.hello', '{"name":"Bob"}');
+    expect(code).toBe(0);
+    const id = /^added (\S+)\nnpx millrace jobs show \1\n$/.exec(out)?.[1] ?? '';
+
+    await eventually(async () => {
+      const shown = await say('jobs', 'show', id);
+      expect(shown).toMatchObject({ code: 0, err: '' });
+      expect(shown.out).toContain(`sample.hello ${id}\nState      completed\n`);
+      expect(shown.out).toContain('Result     {"text":"Hello, Bob!"}');
+      expect(shown.out).toMatch(/Log:\n {2}\S+ info greeting/);
+    }, 20_000);
+  });
+
+  test('a job that fails for good is listed, shown, grouped and sent back', async () => {
+    const id = await added({ name: 'Dan', fail: 'for-good' });
+    const letter = `${id}~0`;
+    await eventually(async () => expect((await say('dead', 'list')).out).toContain(letter), 20_000);
+
+    const [show, clusters, jobsShow, dryRun] = await Promise.all([
+      say('dead', 'show', letter),
+      say('dead', 'clusters'),
+      say('jobs', 'show', id),
+      say('dead', 'redrive', 'all', '--queue', 'sample', '--dry-run'),
+    ]);
+    expect(show.out).toContain('Reason       unrecoverable');
+    expect(clusters.out).toContain('Dan does not want to be greeted');
+    expect(jobsShow.err).toContain(`npx millrace dead show ${letter}`);
+    expect(dryRun.out).toMatch(/^1 found, 0 sent back/);
+    expect((await say('dead', 'redrive', letter)).out).toMatch(/^1 found, 1 sent back/);
+    await eventually(async () => expect((await say('dead', 'list')).out).toContain(`${id}~1`), 20_000);
+    expect((await say('dead', 'discard', 'all')).out).toMatch(/^1 found, 1 removed/);
+    expect((await say('dead', 'list')).out).toBe('no dead letters\n');
+  }, 90_000);
+
+  test('a running job is cancelled', async () => {
+    const id = await added({ name: 'Eve', sleepMs: 600_000 });
+    await eventually(async () => expect((await say('jobs', 'show', id)).out).toContain('State      active'), 20_000);
+
+    expect(await say('jobs', 'cancel', id, '--reason', 'changed my mind')).toMatchObject({
+      code: 0,
+      out: 'cancelled\n',
+    });
+    const [show, queues] = await Promise.all([say('jobs', 'show', id), say('jobs', 'queues')]);
+    expect(show.out).toContain('State      cancelled: changed my mind');
+    expect(queues.out).toMatch(/^sample {2,}/);
+  }, 60_000);
+
+  test('bad words and bad inputs are one clear message', async () => {
+    const cases: Array<[args: string[], code: number, err: RegExp]> = [
+      [['enqueue', 'sample.hello'], 2, /^millrace enqueue: expected JSON\n/],
+      [['enqueue', 'sample.hello', '{nam'], 2, /^millrace enqueue: JSON: /],
+      [['enqueue', 'sample.hello', '{"nam":1}'], 1, /name: Invalid input.*\[INPUT_INVALID\]/],
+      [['enqueue', 'bad name', '{}'], 1, /name: expected letters.*\[OPTIONS_INVALID\]/],
+      [['enqueue', 'sample.hello', '{"name":"x"}', '--delay', 'soon'], 1, /delay: expected .*\[OPTIONS_INVALID\]/],
+      [['jobs', 'show', 'nothing'], 1, /there is no job nothing/],
+      [['jobs'], 2, /expected one of jobs show, jobs cancel/],
+      [['dead', 'redrive', 'nothing~0'], 1, /\[JOB_UNKNOWN\]/],
+      [['dead', 'list', '--limit', 'many'], 2, /--limit: expected a number, got many/],
+      [['dead', 'list', '--reason', 'bad'], 1, /\[OPTIONS_INVALID\]/],
+    ];
+    const said = await Promise.all(cases.map(([args]) => say(...args)));
+    for (const [index, [args, code, err]] of cases.entries()) {
+      expect(said[index]?.err, args.join(' ')).toMatch(err);
+      expect(said[index]?.code, args.join(' ')).toBe(code);
+    }
+  }, 60_000);
+});

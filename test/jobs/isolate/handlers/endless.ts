@@ -1,0 +1,2 @@
+/** A module that is never done with loading. */
+export const never: unknown = await new Promise(() => undefined);
