@@ -77,7 +77,8 @@ export class Delivery {
       const atMs = this.#clock.monotonicMs() + shipment.deadlineMs;
       const trip: Trip<T> = { shipment, atMs, resolve, reject, wasSent: false, failure: undefined, late: undefined };
       this.#deadlines.add(trip as Trip<unknown>);
-      void this.#bring(trip as Trip<unknown>);
+      if (shipment.queue.redis.status === 'ready') this.#bringAtOnce(trip);
+      else void this.#bring(trip as Trip<unknown>, undefined);
     });
   }
 
@@ -87,21 +88,36 @@ export class Delivery {
     this.#withdrawals.close();
   }
 
-  async #bring(trip: Trip<unknown>): Promise<void> {
+  /** The usual case, with as few promises as it takes. */
+  #bringAtOnce<T>(trip: Trip<T>): void {
+    trip.wasSent = true;
+    this.#queues.register(trip.shipment.queue.name);
+    trip.shipment.send().then(
+      (value) => this.#arrived(trip, value),
+      (error: unknown) => this.#bring(trip as Trip<unknown>, { error }),
+    );
+  }
+
+  #arrived<T>(trip: Trip<T>, value: T): void {
+    this.#deadlines.remove(trip as Trip<unknown>);
+    trip.resolve(value);
+  }
+
+  async #bring(trip: Trip<unknown>, failed: { error: unknown } | undefined): Promise<void> {
     try {
+      if (failed) await this.#mustPass(failed.error, trip);
       for (;;) {
-        const { client } = this.#queues;
-        if (client.status === 'ready') {
-          try {
-            trip.wasSent = true;
-            this.#queues.register(trip.shipment.queue.name);
-            return trip.resolve(await trip.shipment.send());
-          } catch (error) {
-            await this.#mustPass(error, trip);
-          }
-        }
+        const client = trip.shipment.queue.redis;
         await this.#pause(client);
         if (trip.late || this.#clock.monotonicMs() >= trip.atMs) throw this.#tooLate(trip);
+        if (client.status !== 'ready') continue;
+        try {
+          trip.wasSent = true;
+          this.#queues.register(trip.shipment.queue.name);
+          return trip.resolve(await trip.shipment.send());
+        } catch (error) {
+          await this.#mustPass(error, trip);
+        }
       }
     } catch (error) {
       trip.reject(error);

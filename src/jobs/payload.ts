@@ -3,7 +3,8 @@
  *
  * The schema sees the JSON form and not the value that was given, because that is what the worker will see: a Date that became a
  * string is refused here, with its path, and not an hour later in another process. What is stored is the input before the schema's
- * defaults and transforms, so that the same schema can parse it again at run.
+ * defaults and transforms, so that the same schema can parse it again at run. An input that JSON would leave as it is, as most are, need
+ * not be parsed to know its JSON form.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { MillraceError, describeValue } from '../errors.ts';
@@ -29,7 +30,7 @@ export function encodeInput<Input>(
   checkContract(contract);
   const json = toJson(contract.name, input);
   if (json.length * BYTES_PER_CHAR > maxBytes) checkSize(contract.name, json, maxBytes);
-  const result = contract.input['~standard'].validate(JSON.parse(json));
+  const result = contract.input['~standard'].validate(isJson(input) ? input : JSON.parse(json));
   if (isPromise(result)) {
     return result.then(({ issues }) => {
       if (issues) throw refused(contract.name, issues, input);
@@ -60,6 +61,25 @@ export function parseWith<Parsed>(
 /** Schemas may answer with a promise that is not of this realm's class. */
 function isPromise<T extends object>(result: T | Promise<T>): result is Promise<T> {
   return typeof (result as { then?: unknown }).then === 'function';
+}
+
+/** Whether JSON leaves the value as it is, so that there is nothing to parse. What has a JSON form at all is no cycle. */
+function isJson(value: unknown): boolean {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true;
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== 'object') return false;
+  return Array.isArray(value) ? isJsonArray(value) : isJsonObject(value);
+}
+
+function isJsonArray(items: readonly unknown[]): boolean {
+  for (const item of items) if (!isJson(item)) return false;
+  return true;
+}
+
+function isJsonObject(object: object): boolean {
+  if (Object.getPrototypeOf(object) !== Object.prototype || 'toJSON' in object) return false;
+  for (const key in object) if (!isJson((object as Record<string, unknown>)[key])) return false;
+  return true;
 }
 
 function toJson(name: string, input: unknown): string {

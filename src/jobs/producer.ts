@@ -9,12 +9,13 @@
  * Redis down: nothing is sent while there is no connection (delivery.ts); at the deadline (2 s) ENQUEUE_TIMEOUT with the reason as its
  * cause. A connection that is lost on the way is tried again until then, which is safe, because the id is made here.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SpanKind, TelemetryAttributes, type IRedisTransaction, type JobJson } from 'bullmq';
 import type { ChainableCommander } from 'ioredis';
 import { systemClock, type Clock } from '../clock.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import type { JobContract } from './contract.ts';
-import { Delivery } from './delivery.ts';
+import { Delivery, type Shipment } from './delivery.ts';
 import { planEnqueue, type EnqueueOptions, type EnqueuePlan } from './enqueue-options.ts';
 import { createJobIds } from './job-id.ts';
 import type { JobMetrics } from './job-metrics.ts';
@@ -45,7 +46,10 @@ export interface ProducerOptions {
 /** Jobs in one round trip of enqueueMany. */
 export const BULK_SIZE = 1_000;
 /** Round trips of enqueueMany that are under way at once: while Redis works on one, the next one is built. */
-const BULKS_IN_FLIGHT = 3;
+const BULKS_IN_FLIGHT = 2;
+
+/** Jobs of a round trip that are built in one turn of the event loop. */
+const BUILT_AT_ONCE = 50;
 
 /** A job that is laid out but not sent. */
 interface Entry {
@@ -91,8 +95,9 @@ export class Producer {
     // After the input was checked, because a unique key is made of it.
     let plan = planEnqueue(contract, input, options, this.#nowMs);
     if (isAwaited) plan = { ...plan, opts: { ...plan.opts, wait: 1 } };
-    const entry = this.entry(contract, json, plan);
-    return await this.send(contract, entry); // To return the promise itself would cost two more turns.
+    const enqueued = await this.#ship(contract, this.entry(contract, json, plan));
+    this.#metrics.forContract(contract.queue, contract.name).enqueued(enqueued.status);
+    return enqueued;
   }
 
   /** Adds many jobs, in the order given; none when one of them is refused. */
@@ -133,18 +138,17 @@ export class Producer {
     return { job, jobId: this.#nextId(), plan };
   }
 
+  /** Sends a job whose input has been encoded. */
   async send(contract: JobTarget, entry: Entry): Promise<Enqueued> {
-    const queue = this.#queues.get(contract.queue);
-    const enqueued = await this.delivery.deliver({
-      contract: contract.name,
-      queue,
-      deadlineMs: entry.plan.deadlineMs ?? this.#deadlineMs,
-      send: () => this.#traced(queue, 'add', [entry], () => addOne(queue, entry)),
-      ids: () => [entry.jobId],
-      withdrawable: () => withdrawable([entry]),
-    });
+    const enqueued = await this.#ship(contract, entry);
     this.#metrics.forContract(contract.queue, contract.name).enqueued(enqueued.status);
     return enqueued;
+  }
+
+  #ship({ name, queue }: JobTarget, entry: Entry): Promise<Enqueued> {
+    const deadlineMs = entry.plan.deadlineMs ?? this.#deadlineMs;
+    const isTraced = this.#telemetry !== undefined;
+    return this.delivery.deliver(new OneJob(name, this.#queues.get(queue), deadlineMs, entry, isTraced));
   }
 
   async #layOutAll<Input>(
@@ -170,11 +174,12 @@ export class Producer {
 
   async #sendBulk(contract: JobContract, entries: Entry[]): Promise<Enqueued[]> {
     const queue = this.#queues.get(contract.queue);
+    const isTraced = this.#telemetry !== undefined;
     const results = await this.delivery.deliver({
       contract: contract.name,
       queue,
       deadlineMs: shortestDeadline(entries) ?? this.#deadlineMs,
-      send: () => this.#traced(queue, 'addBulk', entries, () => addAll(queue, entries)),
+      send: () => (isTraced ? traced(queue, 'addBulk', entries, () => addAll(queue, entries)) : addAll(queue, entries)),
       ids: () => entries.map(({ jobId }) => jobId),
       withdrawable: () => withdrawable(entries),
     });
@@ -182,26 +187,57 @@ export class Producer {
     for (const { status } of results) meter.enqueued(status);
     return results;
   }
+}
 
-  /** With telemetry, the jobs carry the trace of whoever enqueues them. */
-  #traced<T>(queue: OpenQueue, operation: string, entries: readonly Entry[], send: () => Promise<T>): Promise<T> {
-    return this.#telemetry ? this.#trace(queue, operation, entries, send) : send();
+/** One job on its way. A class, because there is one for each enqueue, and closures would be made anew for each. */
+class OneJob implements Shipment<Enqueued> {
+  readonly contract: string;
+  readonly queue: OpenQueue;
+  readonly deadlineMs: number;
+  readonly #entry: Entry;
+  readonly #isTraced: boolean;
+
+  constructor(contract: string, queue: OpenQueue, deadlineMs: number, entry: Entry, isTraced: boolean) {
+    this.contract = contract;
+    this.queue = queue;
+    this.deadlineMs = deadlineMs;
+    this.#entry = entry;
+    this.#isTraced = isTraced;
   }
 
-  async #trace<T>(queue: OpenQueue, operation: string, entries: readonly Entry[], send: () => Promise<T>): Promise<T> {
-    const [first] = entries;
-    const target = entries.length === 1 ? `${queue.name}.${first?.job.name}` : queue.name;
-    return await queue.queue.trace(SpanKind.PRODUCER, operation, target, async (span, metadata) => {
-      for (const { job } of entries) if (metadata) job.opts = { ...job.opts, telemetry: { metadata } };
-      if (entries.length === 1) {
-        span?.setAttributes({
-          [TelemetryAttributes.JobName]: String(first?.job.name),
-          [TelemetryAttributes.JobId]: String(first?.jobId),
-        });
-      }
-      return send();
-    });
+  send(): Promise<Enqueued> {
+    if (!this.#isTraced) return addOne(this.queue, this.#entry);
+    return traced(this.queue, 'add', [this.#entry], () => addOne(this.queue, this.#entry));
   }
+
+  ids(): string[] {
+    return [this.#entry.jobId];
+  }
+
+  withdrawable(): string[] {
+    return withdrawable([this.#entry]);
+  }
+}
+
+/** The jobs carry the trace of whoever enqueues them. */
+async function traced<T>(
+  queue: OpenQueue,
+  operation: string,
+  entries: readonly Entry[],
+  send: () => Promise<T>,
+): Promise<T> {
+  const [first] = entries;
+  const target = operation === 'add' ? `${queue.name}.${first?.job.name}` : queue.name;
+  return await queue.queue.trace(SpanKind.PRODUCER, operation, target, async (span, metadata) => {
+    for (const { job } of entries) if (metadata) job.opts = { ...job.opts, telemetry: { metadata } };
+    if (operation === 'add') {
+      span?.setAttributes({
+        [TelemetryAttributes.JobName]: String(first?.job.name),
+        [TelemetryAttributes.JobId]: String(first?.jobId),
+      });
+    }
+    return send();
+  });
 }
 
 function withdrawable(entries: readonly Entry[]): string[] {
@@ -234,7 +270,7 @@ function partly(failure: unknown, results: ReadonlyArray<Enqueued[] | undefined>
   return new MillraceError(failure.code, message, { ...facts, notEnqueued, cause: failure.cause });
 }
 
-async function addOne(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
+function addOne(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
   switch (entry.plan.rule) {
     case 'replace':
       return addReplacing(queue, entry);
@@ -243,11 +279,14 @@ async function addOne(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
     case 'reschedule':
       return addOrReschedule(queue, entry);
     case 'ignore':
-    case undefined: {
-      const id = await queue.backend.addJob(entry.job, entry.jobId, {});
-      return { id, status: id === entry.jobId ? 'added' : 'duplicate' };
-    }
+    case undefined:
+      return addPlain(queue, entry);
   }
+}
+
+async function addPlain({ backend, client }: OpenQueue, { job, jobId }: Entry): Promise<Enqueued> {
+  const id = client ? await backend.addJobToTransaction(client, job, jobId) : await backend.addJob(job, jobId, {});
+  return { id, status: id === jobId ? 'added' : 'duplicate' };
 }
 
 /** The latest input must run: an earlier job that is due already, but whose key still counts, is let go of. */
@@ -290,9 +329,15 @@ async function addAll(queue: OpenQueue, entries: readonly Entry[]): Promise<Enqu
   if (entries.some(({ plan }) => plan.rule !== undefined && plan.rule !== 'ignore')) {
     return Promise.all(entries.map((entry) => addOne(queue, entry)));
   }
-  const ids = await queue.backend.addJobs(entries.map(({ job, jobId }) => ({ job, jobId, parentKeyOpts: {} })));
-  return entries.map(({ jobId }, index): Enqueued => {
-    const id = String(ids[index]);
-    return { id, status: id === jobId ? 'added' : 'duplicate' };
+  const pipeline = (await queue.backend.client).pipeline();
+  for (const [index, { job, jobId }] of entries.entries()) {
+    // What of the round trip before is still to be written must not wait until this one is built.
+    if (index % BUILT_AT_ONCE === 0) await nextTurn();
+    void queue.backend.addJobToTransaction(pipeline, job, jobId);
+  }
+  const replies = (await pipeline.exec()) as Array<[Error | null, unknown]>;
+  return replies.map(([error, id], index): Enqueued => {
+    if (error) throw error;
+    return { id: String(id), status: id === entries[index]?.jobId ? 'added' : 'duplicate' };
   });
 }

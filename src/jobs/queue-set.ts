@@ -4,7 +4,7 @@
  * Two clients can carry them. Producers and everything that somebody waits for go over `commands`, which has a deadline and sends
  * nothing twice; BullMQ's workers need `queue`, which waits as long as it takes.
  */
-import { Queue, type RedisQueueBackend, type Telemetry } from 'bullmq';
+import { Queue, type IRedisClient, type RedisQueueBackend, type Telemetry } from 'bullmq';
 import { systemClock, type Clock } from '../clock.ts';
 import { silentLogger, type Logger } from '../log.ts';
 import type { Connections } from '../redis/connect.ts';
@@ -18,6 +18,10 @@ export interface OpenQueue {
   readonly queue: Queue;
   /** BullMQ's scripts for this queue. */
   readonly backend: RedisQueueBackend;
+  /** Our client, which it is on. */
+  readonly redis: RedisClient;
+  /** BullMQ's view of our client, once it has made it: a moment after the queue was opened. */
+  readonly client: IRedisClient | undefined;
   /** A key of BullMQ's: `wait`, or a job's id. For reading only. */
   key(suffix: string): string;
 }
@@ -105,6 +109,8 @@ export class QueueSet {
 
 const REGISTER_EVERY_MS = 60_000;
 
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
 /** A queue of BullMQ on a client of ours. It asks nothing of Redis by itself, so that it can be made while Redis is down. */
 export function openQueue(
   name: string,
@@ -122,5 +128,18 @@ export function openQueue(
     ...(telemetry && { telemetry: telemetry as Telemetry }),
   });
   queue.on('error', (error) => log.debug({ queue: name, err: error }, 'queue'));
-  return { name, queue, backend: queue.getBackend(), key: (suffix) => queue.toKey(suffix) };
+  const backend = queue.getBackend();
+  const open: Mutable<OpenQueue> = {
+    name,
+    queue,
+    backend,
+    redis: client,
+    client: undefined,
+    key: (suffix) => queue.toKey(suffix),
+  };
+  backend.client.then(
+    (ready) => (open.client = ready),
+    (error: unknown) => log.debug({ queue: name, err: error }, 'queue'),
+  );
+  return open;
 }

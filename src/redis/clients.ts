@@ -22,6 +22,7 @@ import {
   type SentinelConnectionOptions,
 } from 'ioredis';
 import type { createClient as CreateClient } from 'redis';
+import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
@@ -124,6 +125,11 @@ export function createIoRedis(
   }
 }
 
+/** Looks at a socket within the deadline of its commands. */
+const LOOKS = 8;
+/** How the error of a silent socket begins; explain.ts knows it. */
+const SILENCE = 'Socket timeout';
+
 /**
  * Sends a command once, and only as long as somebody waits for its answer.
  *
@@ -131,20 +137,24 @@ export function createIoRedis(
  * blocking read would never end. And it still sends those that timed out while they waited for the connection.
  *
  * The deadline of commands under way is the socket's: when nothing at all has come for that long, the connection is given up, and they
- * with it. A timer for each command would cost a tenth of the throughput. Only those that wait for a connection have one.
+ * with it. A timer for each command would cost a tenth of the throughput, ioredis' own timer for each answer (socketTimeout) still some
+ * per cent; so the socket is looked at now and then. Only commands that wait for a connection have a timer.
  */
 class OneTryRedis extends Redis {
   readonly #deadlineMs: number | undefined;
+  #looks: NodeJS.Timeout | undefined;
 
   constructor({ commandTimeout, ...options }: IoRedisOptions & { replyMapping: 'legacy' }) {
-    super({ ...options, ...(commandTimeout !== undefined && { socketTimeout: commandTimeout }) });
+    super(options);
     this.#deadlineMs = commandTimeout;
+    if (commandTimeout !== undefined) this.on('connect', () => this.#watchSilence(commandTimeout));
     const { flushQueue } = this as unknown as { flushQueue: (error: Error, of: { offlineQueue: boolean }) => void };
     let timeout: Error | undefined;
     this.on('error', (error: Error) => {
-      timeout = error.message.startsWith('Socket timeout') ? error : undefined;
+      timeout = error.message.startsWith(SILENCE) ? error : undefined;
     });
     this.on('close', () => {
+      clearInterval(this.#looks);
       flushQueue.call(this, timeout ?? new Error('Connection is closed.'), { offlineQueue: false });
       timeout = undefined;
     });
@@ -158,6 +168,20 @@ class OneTryRedis extends Redis {
     } catch (error) {
       return failed(command, error);
     }
+  }
+
+  #watchSilence(deadlineMs: number): void {
+    const { stream, commandQueue } = this as unknown as { stream: Socket; commandQueue: { length: number } };
+    let bytesRead = 0;
+    let silentLooks = 0;
+    clearInterval(this.#looks);
+    this.#looks = setInterval(() => {
+      const isSilent = commandQueue.length > 0 && stream.bytesRead === bytesRead;
+      silentLooks = isSilent ? silentLooks + 1 : 0;
+      bytesRead = stream.bytesRead;
+      // One more, because the first may have come right after the command.
+      if (silentLooks > LOOKS) stream.destroy(new Error(`${SILENCE}: nothing came for ${deadlineMs} ms`));
+    }, deadlineMs / LOOKS).unref();
   }
 }
 
