@@ -68,7 +68,9 @@ function jobLines(job: JobInfo): string[] {
     `State      ${state}${reason === undefined ? '' : `: ${reason}`}`,
     `Queue      ${queue}`,
     `Enqueued   ${at(job.enqueuedAt)}`,
-    ...(job.startedAt === undefined ? [] : [`Started    ${at(job.startedAt)}`]),
+    ...(job.startedAt === undefined
+      ? []
+      : [`Started    ${at(job.startedAt)}${job.worker === undefined ? '' : ` on ${job.worker}`}`]),
     ...(job.finishedAt === undefined ? [] : [`Ended      ${at(job.finishedAt)}`]),
     `Attempts   ${attemptsMade} of ${attempts}`,
     `Input      ${JSON.stringify(job.input)}`,

@@ -37,7 +37,10 @@ export interface JobInfo {
   attemptsMade: number;
   attempts: number;
   enqueuedAt: number;
+  /** When the latest attempt began. */
   startedAt?: number;
+  /** The process that ran it the last time, or runs it now: `host:pid`. */
+  worker?: string;
   finishedAt?: number;
   /** The attempts that did not succeed, the first one first. */
   history: readonly AttemptRecord[];
@@ -79,6 +82,7 @@ async function bullInfo(queue: OpenQueue, jobId: string): Promise<JobInfo | unde
     attempts: job.opts.attempts ?? 1,
     enqueuedAt: job.timestamp,
     ...(job.processedOn !== undefined && { startedAt: job.processedOn }),
+    ...(job.processedBy !== undefined && { worker: job.processedBy }),
     ...(job.finishedOn !== undefined && { finishedAt: job.finishedOn }),
     history: attemptHistory(job.stacktrace ?? [], {
       attemptsStarted: job.attemptsStarted,
