@@ -80,7 +80,7 @@ export function createIoRedis(
   const retryStrategy = comesBack ? reconnectDelay : neverAgain;
   const single = { ...common, db: address.database, retryStrategy } satisfies IoRedisOptions;
   const mayResend = role === 'queue' || role === 'subscriber';
-  const SingleClient = mayResend ? Redis : OneTryRedis;
+  const SingleClient = role === 'subscriber' ? SubscriberRedis : mayResend ? Redis : OneTryRedis;
   const { endpoint } = address;
   switch (endpoint.topology) {
     case 'standalone':
@@ -123,6 +123,32 @@ export function createIoRedis(
       } satisfies ClusterOptions);
     }
   }
+}
+
+/**
+ * After a reconnect ioredis subscribes again and leaves the promise to itself. Were the client closed before the answer, as by a
+ * process that stops right then, the rejection that nobody handles would end the process.
+ */
+class SubscriberRedis extends Redis {
+  override subscribe(...args: unknown[]): Promise<unknown> {
+    return handled((super.subscribe as Subscribe)(...args));
+  }
+
+  override psubscribe(...args: unknown[]): Promise<unknown> {
+    return handled((super.psubscribe as Subscribe)(...args));
+  }
+
+  override ssubscribe(...args: unknown[]): Promise<unknown> {
+    return handled((super.ssubscribe as Subscribe)(...args));
+  }
+}
+
+type Subscribe = (...args: unknown[]) => Promise<unknown>;
+
+/** The same promise, whose rejection is no fault of the process if nobody waits for it. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 /** Looks at a socket within the deadline of its commands. */
