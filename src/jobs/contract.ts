@@ -20,7 +20,7 @@ export type ConflictPolicy = (typeof CONFLICT_POLICIES)[number];
 export interface UniqueOptions<Input> {
   /** The key, made of the input; jobs of other contracts never share it. */
   key(input: Input): string;
-  /** How long the key counts after the enqueue, whatever becomes of the job. Default: until the job has finished. */
+  /** How long the key counts after the enqueue, also when the job has finished before; it ends early when the job becomes a dead letter. Default: until the job has finished. */
   for?: Duration | undefined;
   /**
    * What an enqueue does that meets the key. Default `ignore`.

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import { z } from 'zod';
-import { toMs, type Duration } from '../durations.ts';
+import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import {
@@ -189,9 +189,4 @@ function idOf(contract: string, kind: string, key: string): string {
   const id = `${contract}/${kind}/${key}`;
   if (id.length <= LONGEST_PLAIN_ID && /^[\w./-]+$/.test(id)) return id;
   return `${contract}/${kind}/#${createHash('sha256').update(key).digest('base64url')}`;
-}
-
-/** The deadline in ms; used where no plan is made. */
-export function deadlineOf(options: { deadline?: Duration | undefined }, defaultMs: number): number {
-  return options.deadline === undefined ? defaultMs : toMs(options.deadline);
 }

@@ -14,11 +14,6 @@ export function deadQueueOf(queue: string): string {
   return `${queue}${DEAD_SUFFIX}`;
 }
 
-/** The queue whose dead letters are in the queue; undefined for a queue of jobs. */
-export function originOf(queue: string): string | undefined {
-  return queue.endsWith(DEAD_SUFFIX) ? queue.slice(0, -DEAD_SUFFIX.length) : undefined;
-}
-
 /** What the queues of one family share: the name up to the first dot. */
 export function familyOf(queue: string): string {
   return queue.split('.', 1)[0] ?? queue;
