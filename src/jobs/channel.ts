@@ -5,7 +5,7 @@
  * One subscription a channel and process, on the shared subscriber.
  */
 import type { Logger } from '../log.ts';
-import type { RedisClient } from '../redis/clients.ts';
+import { Broadcast } from '../redis/broadcast.ts';
 import type { Connections } from '../redis/connect.ts';
 
 /** What is said on the channels. */
@@ -20,13 +20,14 @@ export class Channel {
   readonly #name: string;
   readonly #connections: Connections;
   readonly #log: Logger;
+  readonly #broadcast: Broadcast;
   readonly #listeners = new Set<(message: JobMessage) => void>();
-  #subscriber: RedisClient | undefined;
 
   constructor(name: string, connections: Connections, log: Logger) {
     this.#name = name;
     this.#connections = connections;
     this.#log = log;
+    this.#broadcast = new Broadcast(name, connections, log, { onMessage: (text) => this.#hear(text) });
   }
 
   /** Calls the listener with each message from now on. @returns what ends that. */
@@ -36,14 +37,9 @@ export class Channel {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Subscribes, if it has not yet; for whoever knows that he will listen soon. */
+  /** Subscribes, if it has not yet; for whoever knows that he will listen soon. Until it is live, whoever waits finds out by asking. */
   open(): void {
-    if (this.#subscriber) return;
-    const subscriber = this.#connections.subscriber();
-    this.#subscriber = subscriber;
-    subscriber.on('message', this.#onMessage);
-    // Until it is subscribed, and while it is not, whoever waits finds out by asking.
-    subscriber.subscribe(this.#name).catch((error: unknown) => this.#log.debug({ err: error }, 'not subscribed'));
+    void this.#broadcast.open();
   }
 
   /** Tells all listeners of all processes. */
@@ -58,15 +54,13 @@ export class Channel {
   /** Lets go of the subscriber, which stays open. */
   close(): void {
     this.#listeners.clear();
-    this.#subscriber?.off('message', this.#onMessage);
-    this.#subscriber = undefined;
+    this.#broadcast.close();
   }
 
-  readonly #onMessage = (channel: string, text: string): void => {
-    if (channel !== this.#name) return;
+  #hear(text: string): void {
     const message = parse(text);
     if (message) for (const listener of this.#listeners) listener(message);
-  };
+  }
 }
 
 function parse(text: string): JobMessage | undefined {

@@ -16,7 +16,7 @@ import type { RedisClient } from '../redis/clients.ts';
 import { explainRedisError } from '../redis/explain.ts';
 import { isNoScript } from '../redis/script.ts';
 import { loadScripts } from './bull-scripts.ts';
-import { Deadlines } from './deadlines.ts';
+import { Deadlines } from '../redis/deadlines.ts';
 import type { OpenQueue, QueueSet } from './queue-set.ts';
 import { Withdrawals } from './withdrawals.ts';
 

@@ -206,6 +206,8 @@ class OneJob implements Shipment<Enqueued> {
   }
 
   send(): Promise<Enqueued> {
+    // What nearly all are goes without a promise in between.
+    if (!this.#isTraced && this.#entry.plan.rule === undefined) return addPlain(this.queue, this.#entry);
     if (!this.#isTraced) return addOne(this.queue, this.#entry);
     return traced(this.queue, 'add', [this.#entry], () => addOne(this.queue, this.#entry));
   }

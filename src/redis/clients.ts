@@ -26,6 +26,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
+import { SubscriberCluster, SubscriberRedis } from './subscriber.ts';
 
 /** What a connection is used for. */
 export type Role = 'queue' | 'commands' | 'subscriber' | 'blocking' | 'transaction' | 'search';
@@ -110,7 +111,7 @@ export function createIoRedis(
       });
     case 'cluster': {
       if (node) return new OneTryRedis({ ...common, retryStrategy, ...node });
-      const ClusterClient = mayResend ? Cluster : OneTryCluster;
+      const ClusterClient = role === 'subscriber' ? SubscriberCluster : mayResend ? Cluster : OneTryCluster;
       return new ClusterClient(endpoint.nodes, {
         lazyConnect: true,
         // Without the delay, a command that was under way on a lost node is not sent again to another one.
@@ -123,32 +124,6 @@ export function createIoRedis(
       } satisfies ClusterOptions);
     }
   }
-}
-
-/**
- * After a reconnect ioredis subscribes again and leaves the promise to itself. Were the client closed before the answer, as by a
- * process that stops right then, the rejection that nobody handles would end the process.
- */
-class SubscriberRedis extends Redis {
-  override subscribe(...args: unknown[]): Promise<unknown> {
-    return handled((super.subscribe as Subscribe)(...args));
-  }
-
-  override psubscribe(...args: unknown[]): Promise<unknown> {
-    return handled((super.psubscribe as Subscribe)(...args));
-  }
-
-  override ssubscribe(...args: unknown[]): Promise<unknown> {
-    return handled((super.ssubscribe as Subscribe)(...args));
-  }
-}
-
-type Subscribe = (...args: unknown[]) => Promise<unknown>;
-
-/** The same promise, whose rejection is no fault of the process if nobody waits for it. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
-  return promise;
 }
 
 /** Looks at a socket within the deadline of its commands. */

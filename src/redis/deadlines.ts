@@ -28,19 +28,22 @@ export class Deadlines<T extends Dated> {
     this.#timer ??= setInterval(() => this.#check(), TICK_MS);
   }
 
-  remove(dated: T): void {
-    this.#watched.delete(dated);
+  /** @returns whether it had not expired yet. */
+  remove(dated: T): boolean {
+    return this.#watched.delete(dated);
   }
 
-  /** Stops the timer; what is still under way is left without a deadline. */
-  close(): void {
+  /** Stops the timer. @returns what is still under way, now without a deadline. */
+  close(): T[] {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    const left = [...this.#watched];
     this.#watched.clear();
+    return left;
   }
 
   #check(): void {
-    if (this.#watched.size === 0) return this.close();
+    if (this.#watched.size === 0) return void this.close();
     const nowMs = this.#clock.monotonicMs();
     for (const dated of this.#watched) {
       if (dated.atMs > nowMs) continue;

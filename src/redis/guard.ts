@@ -1,0 +1,139 @@
+/**
+ * Asks Redis within a module's own deadline, and stops asking a Redis that does not answer.
+ *
+ *   closed --`failures` in a row--> open --after a pause--> one call may try --it succeeds--> closed
+ *                                    ^--------------------------it fails------'
+ *
+ * Promise: while Redis is down a call fails at once instead of after a deadline each, so that whoever can do without Redis is not slowed down
+ * by it; and it is noticed within the pause that Redis is back. Only failures of the connection count: a script's own error says that
+ * Redis is well. A call under way when its deadline comes may still run; its answer is dropped.
+ */
+import { systemClock, type Clock } from '../clock.ts';
+import { formatMs } from '../durations.ts';
+import { MillraceError, type ErrorCode } from '../errors.ts';
+import { Deadlines, type Dated } from './deadlines.ts';
+import { explainRedisError } from './explain.ts';
+
+/** What passes by itself, and what no other call would be spared. */
+const OUTAGES: ReadonlySet<ErrorCode> = new Set([
+  'REDIS_TIMEOUT',
+  'REDIS_UNREACHABLE',
+  'REDIS_NOT_READY',
+  'REDIS_WRITES_REFUSED',
+  'REDIS_CLUSTER_DOWN',
+  'REDIS_AUTH_FAILED',
+  'REDIS_TLS_FAILED',
+]);
+
+/** Options of a guard. */
+export interface GuardOptions {
+  /** How long a call may take. */
+  deadlineMs: number;
+  /** How many calls in a row fail before it opens. Default 5. */
+  failures?: number | undefined;
+  /** How long it stays open before a call may try again. Default 1 s. */
+  pauseMs?: number | undefined;
+  clock?: Clock | undefined;
+  /** What messages call the server. */
+  label: string;
+  onOpen?: ((failure: MillraceError) => void) | undefined;
+  onClose?: (() => void) | undefined;
+}
+
+interface Call extends Dated {
+  readonly reject: (error: MillraceError) => void;
+}
+
+/** Guards the calls of one module. */
+export class Guard {
+  readonly #options: GuardOptions;
+  readonly #failures: number;
+  readonly #pauseMs: number;
+  readonly #clock: Clock;
+  readonly #deadlines: Deadlines<Call>;
+  #failedInARow = 0;
+  /** Why it is open; undefined while it is closed. */
+  #open: { readonly failure: MillraceError; tryAtMs: number } | undefined;
+
+  constructor(options: GuardOptions) {
+    const { failures = 5, pauseMs = 1_000, clock = systemClock } = options;
+    this.#options = options;
+    this.#failures = failures;
+    this.#pauseMs = pauseMs;
+    this.#clock = clock;
+    this.#deadlines = new Deadlines(clock, (call) => {
+      const failure = this.#timeout();
+      this.#failed(failure);
+      call.reject(failure);
+    });
+  }
+
+  /** Whether calls fail at once now. */
+  get isOpen(): boolean {
+    return this.#open !== undefined;
+  }
+
+  /**
+   * What the call gives. While the guard is open, the call is not made.
+   *
+   * @throws MillraceError REDIS_TIMEOUT at the deadline; or what the call met
+   */
+  run<T>(call: () => Promise<T>): Promise<T> {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#open) {
+      if (nowMs < this.#open.tryAtMs) return Promise.reject(this.#open.failure);
+      this.#open.tryAtMs = nowMs + this.#pauseMs; // The others wait for what becomes of this one.
+    }
+    return new Promise<T>((resolve, reject) => {
+      const dated: Call = { atMs: nowMs + this.#options.deadlineMs, reject };
+      this.#deadlines.add(dated);
+      call().then(
+        (value) => this.#answered(dated) && resolve(value),
+        (error: unknown) => reject(this.#refused(dated, error)),
+      );
+    });
+  }
+
+  /** Ends what is still under way. */
+  close(): void {
+    for (const call of this.#deadlines.close()) {
+      call.reject(new MillraceError('CLOSED', 'stopped before Redis had answered', {}));
+    }
+  }
+
+  /** Whether the answer came in time. */
+  #answered(call: Call): boolean {
+    if (!this.#deadlines.remove(call)) return false;
+    this.#succeeded();
+    return true;
+  }
+
+  /** What the call is told; of no effect once its deadline has passed. */
+  #refused(call: Call, error: unknown): MillraceError {
+    const explained = explainRedisError(error, this.#options.label);
+    if (!this.#deadlines.remove(call)) return explained;
+    if (OUTAGES.has(explained.code)) this.#failed(explained);
+    else this.#succeeded();
+    return explained;
+  }
+
+  #succeeded(): void {
+    this.#failedInARow = 0;
+    if (!this.#open) return;
+    this.#open = undefined;
+    this.#options.onClose?.();
+  }
+
+  #failed(failure: MillraceError): void {
+    this.#failedInARow++;
+    if (this.#failedInARow < this.#failures && !this.#open) return;
+    const wasOpen = this.#open !== undefined;
+    this.#open = { failure, tryAtMs: this.#clock.monotonicMs() + this.#pauseMs };
+    if (!wasOpen) this.#options.onOpen?.(failure);
+  }
+
+  #timeout(): MillraceError {
+    const { deadlineMs, label } = this.#options;
+    return new MillraceError('REDIS_TIMEOUT', `${label}: no answer within ${formatMs(deadlineMs)}`, { deadlineMs });
+  }
+}

@@ -1,0 +1,84 @@
+import { afterEach, expect, test } from 'vitest';
+import { createConnections } from '../../src/redis/connect.ts';
+import { Guard, type GuardOptions } from '../../src/redis/guard.ts';
+import { eventually } from '../support/eventually.ts';
+import { failureOf, timed } from '../support/failures.ts';
+import { ownedByTest } from '../support/owned.ts';
+import { startRedis } from '../support/servers.ts';
+
+const own = ownedByTest();
+const guards: Guard[] = [];
+afterEach(() => {
+  for (const guard of guards.splice(0)) guard.close();
+});
+
+const fails = (message: string) => () => Promise.reject(new Error(message));
+
+function guardOf(options: Partial<GuardOptions> = {}): Guard {
+  const guard = new Guard({ deadlineMs: 100, failures: 3, pauseMs: 200, label: 'Redis', ...options });
+  guards.push(guard);
+  return guard;
+}
+
+test('a frozen server costs a few deadlines, then nothing, and is noticed when it is back', async () => {
+  const server = own(await startRedis());
+  const redis = own(createConnections({ url: server.url })).commands();
+  await redis.ping();
+  const told: string[] = [];
+  const guard = guardOf({ onOpen: ({ code }) => told.push(code), onClose: () => told.push('closed') });
+  const ping = (): Promise<string> => guard.run(() => redis.ping());
+  expect(await ping()).toBe('PONG');
+
+  server.freeze();
+  for (let call = 0; call < 3; call++) await failureOf(ping(), 'REDIS_TIMEOUT');
+  expect(guard.isOpen).toBe(true);
+  const { ms } = await timed(failureOf(ping(), 'REDIS_TIMEOUT'));
+  expect(ms).toBeLessThan(20);
+
+  server.thaw();
+  await eventually(async () => expect(await ping()).toBe('PONG'));
+  expect(guard.isOpen).toBe(false);
+  expect(told).toEqual(['REDIS_TIMEOUT', 'closed']);
+});
+
+test('one call tries while the others are refused', async () => {
+  const guard = guardOf({ failures: 1, pauseMs: 50 });
+  await failureOf(
+    guard.run(() => Promise.reject(new Error('connect ECONNREFUSED'))),
+    'REDIS_UNREACHABLE',
+  );
+  let tries = 0;
+  const tried = (): Promise<string> => {
+    tries++;
+    return new Promise((resolve) => setTimeout(resolve, 20, 'back'));
+  };
+  await new Promise((resolve) => setTimeout(resolve, 60)); // The pause is over.
+  const outcomes = await Promise.allSettled([guard.run(tried), guard.run(tried), guard.run(tried)]);
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+  expect(tries).toBe(1);
+  expect(await guard.run(tried)).toBe('back');
+});
+
+test("an answer that is an error of the call's own keeps it closed", async () => {
+  const guard = guardOf({ failures: 1 });
+  await failureOf(
+    guard.run(() => Promise.reject(new Error('WRONGTYPE Operation against a key'))),
+    'REDIS_FAILED',
+  );
+  expect(guard.isOpen).toBe(false);
+});
+
+test('the failure that it tells is the last one that it met', async () => {
+  const guard = guardOf({ failures: 2 });
+  await failureOf(guard.run(fails('connect ECONNREFUSED')), 'REDIS_UNREACHABLE');
+  await failureOf(guard.run(fails('LOADING Redis is loading the dataset in memory')), 'REDIS_NOT_READY');
+  await failureOf(guard.run(fails('connect ECONNREFUSED')), 'REDIS_NOT_READY');
+});
+
+test('closing ends what is under way', async () => {
+  const guard = guardOf({ deadlineMs: 60_000 });
+  const call = guard.run(() => new Promise(() => undefined));
+  guard.close();
+  await failureOf(call, 'CLOSED');
+  expect(guard.isOpen).toBe(false);
+});
