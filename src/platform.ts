@@ -22,9 +22,8 @@ import { createMetrics, type Metrics } from './metrics/registry.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { checkAllSlots } from './redis/cluster-state.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
-import { diagnose, type Report } from './redis/doctor.ts';
-import { defaultCacheFolder, formatProgress, startEmbedded, type EmbeddedRedis } from './redis/embedded/embedded.ts';
-import { OLDEST_EMBEDDED } from './redis/embedded/find-server.ts';
+import type { Report } from './redis/doctor.ts';
+import type { EmbeddedRedis } from './redis/embedded/embedded.ts';
 import { checkPrefix, DEFAULT_PREFIX } from './redis/keys.ts';
 import { probeServer } from './redis/probe.ts';
 import type { ServerInfo } from './redis/server-info.ts';
@@ -230,8 +229,11 @@ class RunningPlatform implements Platform {
     });
   }
 
-  diagnose(): Promise<Report> {
-    return diagnose(this.redis, this.prefix);
+  async diagnose(): Promise<Report> {
+    const { redis } = this;
+    // Loaded by whoever asks: a worker seldom does.
+    const { diagnose } = await import('./redis/doctor.ts');
+    return diagnose(redis, this.prefix);
   }
 
   async #checkRedis(): Promise<string | undefined> {
@@ -254,7 +256,7 @@ class RunningPlatform implements Platform {
     let connections: Connections | undefined;
     try {
       connections = createConnections(options, this.log.child({ module: 'redis' }));
-      const server = await connections.verify({ oldest: embedded && OLDEST_EMBEDDED });
+      const server = await connections.verify({ oldest: embedded?.oldestServer });
       const jobs = this.#createJobs(connections);
       this.#processMetrics.start();
       return { connections, jobs, embedded, server };
@@ -278,7 +280,9 @@ class RunningPlatform implements Platform {
     });
   }
 
-  #startEmbedded(): Promise<EmbeddedRedis> {
+  async #startEmbedded(): Promise<EmbeddedRedis> {
+    // Loaded by whoever has no Redis of his own: in production nobody does.
+    const { defaultCacheFolder, formatProgress, startEmbedded } = await import('./redis/embedded/embedded.ts');
     const { embedded = {}, onProgress = (line: string) => this.log.info(line) } = this.#options;
     return startEmbedded({
       folder: embedded.folder ?? '.millrace',

@@ -19,7 +19,7 @@ import { MillraceError } from '../../errors.ts';
 import { serverName } from '../server-info.ts';
 import type { ServerBinary } from './binary.ts';
 import { portFor, socketPathFor } from './endpoint.ts';
-import { findServer, type FindServerOptions } from './find-server.ts';
+import { findServer, OLDEST_EMBEDDED, type FindServerOptions } from './find-server.ts';
 import { busy, tryHold, type Hold } from './folder-lock.ts';
 import { ping } from './ping.ts';
 import { isRunning, signalProcess, startOf, workingFolderOf } from './process-identity.ts';
@@ -52,6 +52,8 @@ export interface EmbeddedRedis {
   readonly server: string;
   /** Where the data is. */
   readonly folder: string;
+  /** The oldest version that may be embedded, which is older than what is asked of other servers. */
+  readonly oldestServer: string;
   /** Whether this process owns the server, and so stops it. */
   readonly isOwner: boolean;
   /** Why the server is gone for good; undefined while it runs or is being started again. */
@@ -128,6 +130,7 @@ function guestOf(folder: string, note: Note): EmbeddedRedis {
     port: note.port,
     server: note.server,
     folder,
+    oldestServer: OLDEST_EMBEDDED,
     isOwner: false,
     failure: () => undefined,
     stop: async () => undefined,
@@ -166,6 +169,7 @@ class Owner {
     }
     return {
       ...guestOf(this.#folder, note),
+      oldestServer: OLDEST_EMBEDDED,
       isOwner: true,
       failure: () => this.#failure,
       stop: () => (this.#stopping ??= this.#stop()),
