@@ -6,7 +6,8 @@
  */
 import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { measure, type Case } from './support/measure.ts';
+import { measure, type Case, type Result } from './support/measure.ts';
+import { missingPeers } from './support/peers.ts';
 import { pinBench } from './support/server.ts';
 
 interface Topic {
@@ -31,17 +32,20 @@ async function main(): Promise<number> {
   }
   pinBench();
   const prepared = await ((await import(`./${topic}.ts`)) as Topic).prepare();
+  const missing = missingPeers();
+  if (missing !== undefined) console.error(missing);
   try {
     for (const item of prepared.cases) {
       const result = await measure(topic, item, values.quick);
-      if (values.json) console.log(JSON.stringify(result));
-      else
-        console.log(
-          `${result.case.padEnd(28)} x${result.ratio}   ours ${result.ours} ${result.unit}, ${item.theirsIs}: ${result.theirs}`,
-        );
+      console.log(values.json ? JSON.stringify(result) : lineOf(result, item.theirsIs));
     }
   } finally {
     await prepared.close();
   }
   return 0;
+}
+
+function lineOf({ case: name, ratio, ours, theirs, unit }: Result, theirsIs: string): string {
+  const start = `${name.padEnd(28)} ${ratio === null ? '-' : `x${ratio}`}   ours ${ours} ${unit}, ${theirsIs}`;
+  return `${start}: ${theirs ?? 'not installed'}`;
 }

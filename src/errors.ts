@@ -6,6 +6,11 @@
  * a duplicate job) are returned and are not in this table. docs/errors.md explains each code; a test keeps it in step.
  */
 export const ERROR_CODES = {
+  CACHE_LOAD_TIMEOUT:
+    'A loader of the cache, or the wait for one of another process, took longer than its hard timeout.',
+  CACHE_SAVE_TIMEOUT: 'A store behind the cache did not save within its timeout.',
+  CACHE_STORE_FULL: 'A write-behind store has as many changes pending as it may; nothing was accepted.',
+  CACHE_VALUE_INVALID: 'A value cannot be kept in the cache as it is, or a loader gave none that can.',
   CAPABILITY_MISSING: 'The connected server lacks a feature that was asked for.',
   CLOSED: 'Something was used after it had been closed or stopped.',
   DURATION_INVALID: "A duration is neither a number of milliseconds nor a string such as '30s'.",
@@ -27,11 +32,16 @@ export const ERROR_CODES = {
   JOB_VERSION_UNSUPPORTED:
     'A job was enqueued by another version of its contract, and the handler cannot convert its input.',
   KEY_INVALID: 'A part of a Redis key is empty or not a string.',
-  LEASE_LOST: 'A worker no longer holds the lease of the job that it runs; another worker may run it.',
+  LEASE_LOST: 'A process no longer holds the lease of what it works on; another may work on it.',
+  LOCK_LOST: 'A lock that was held ran out or was taken away.',
+  LOCK_REPLICAS_MISSING: 'A lock was given back, because fewer replicas than asked for had acknowledged it in time.',
+  LOCK_TIMEOUT: 'A lock was not granted within the time that the caller would wait.',
+  LOCK_UNAVAILABLE: 'Redis could not be asked for a lock.',
   OPTIONS_INVALID: 'One or more options are wrong or unknown; all of them are listed.',
   PAYLOAD_TOO_LARGE: 'The input of a job is larger than the limit.',
   PORT_TAKEN: 'The HTTP port cannot be listened on.',
   PROVISION_FAILED: 'A private redis-server could not be downloaded or unpacked.',
+  RATE_LIMITED: 'A rate limit refused a call; when it may come again is told.',
   REDIS_AUTH_FAILED: 'The server refused the user or the password, or wants one.',
   REDIS_CLUSTER_DOWN: 'The Cluster does not serve all of its slots, or none of its masters answers.',
   REDIS_FAILED: 'The server answered with an error that has no code of its own here.',

@@ -70,3 +70,66 @@ export type { Reconciled } from './jobs/schedules/reconcile.ts';
 export type { RunStatus, ScheduleInfo } from './jobs/schedules/list.ts';
 export type { MissedPolicy } from './jobs/schedules/settle.ts';
 export type { ThreadOptions } from './jobs/isolate/threads.ts';
+export type { ModuleOptions, Modules } from './modules.ts';
+export {
+  createCache,
+  type CacheOptions,
+  type CacheOutageOptions,
+  type CreateCacheOptions,
+  type FirstLevelOptions,
+} from './cache/create-cache.ts';
+export type { Cache, WrapOptions } from './cache/cache.ts';
+export type { BatchCache, BatchOptions, BatchResult, LoadMany } from './cache/batch.ts';
+export { jsonCodec, structuredCodec, type Codec } from './cache/codec.ts';
+export type { CacheStats } from './cache/counts.ts';
+export type { Isolation } from './cache/first-level.ts';
+export type { KeepOptions, LoadDefaults, LoadOptions, SetOptions, Tier, Tiers } from './cache/options.ts';
+export type { LoadContext, Loader } from './cache/run-loader.ts';
+export type { LetterError, StoreDeadLetter } from './cache/stores/letter.ts';
+export type { RetryOptions, WriteBehindOptions, WriteThroughOptions } from './cache/stores/options.ts';
+export type {
+  BehindStore,
+  Change,
+  FailedChange,
+  SaveContext,
+  StoreContext,
+  StoreKeepOptions,
+  ThroughStore,
+} from './cache/stores/store.ts';
+export type {
+  StoreDeadLetters,
+  StoreLetterFilter,
+  StoreLetterOptions,
+  StoreLetterPage,
+} from './cache/stores/store-dead-letters.ts';
+export type { PendingChanges, WriteBehind } from './cache/stores/write-behind.ts';
+export type { WriteThrough } from './cache/stores/write-through.ts';
+export { createLocks, type Locks } from './lock/locks.ts';
+export type { Fence, FenceVerdict } from './lock/fence.ts';
+export type { LockHolder, LockInspection, LockWaiter } from './lock/inspect.ts';
+export type { Held, Lock, ReleaseResult } from './lock/lock.ts';
+export type { LockSet } from './lock/lock-set.ts';
+export type { LockOptions, LocksOptions, UsingOptions } from './lock/options.ts';
+export type { PermitOptions, PermitUsingOptions, SemaphoreOptions } from './lock/permits/permit-options.ts';
+export type { ReadWriteInspection, ReadWriteLock } from './lock/permits/read-write.ts';
+export type { Semaphore, SemaphoreInspection } from './lock/permits/semaphore.ts';
+export type { WriteLock } from './lock/permits/write-lock.ts';
+export type {
+  ConcurrencyLimit,
+  ConcurrencyOptions,
+  NoSlot,
+  Slot,
+  SlotOptions,
+  Used,
+} from './rate-limit/concurrency.ts';
+export type {
+  ConsumeOptions,
+  ConsumeResult,
+  DecisionSource,
+  Limiter,
+  LimitWaitOptions,
+  PolicyResult,
+} from './rate-limit/limiter.ts';
+export { createLimits, type LimiterOptions, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
+export type { OnError } from './rate-limit/outage.ts';
+export type { Algorithm, Policy, PolicyChange, PolicyInfo } from './rate-limit/policies.ts';

@@ -9,6 +9,7 @@
 import { createRequire } from 'node:module';
 import { z } from 'zod';
 import { withDeadline } from './clock.ts';
+import type { Cache } from './cache/cache.ts';
 import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
 import type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
@@ -16,9 +17,12 @@ import { jobsOptionsSchema, type Jobs, type JobsOptions } from './jobs/jobs.ts';
 import { JobsRuntime, retentionSchema, type DeadLetterRetention, type Worker } from './jobs/runtime.ts';
 import type { Schedules } from './jobs/schedules/schedules.ts';
 import type { WorkerOptions } from './jobs/worker/worker-options.ts';
+import type { Locks } from './lock/locks.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
 import { createProcessMetrics, type ProcessMetrics } from './metrics/process-metrics.ts';
 import { createMetrics, type Metrics } from './metrics/registry.ts';
+import { moduleOptionsShape, startModules, type ModuleOptions, type Modules, type RunningModules } from './modules.ts';
+import type { Limits } from './rate-limit/limits.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { checkAllSlots } from './redis/cluster-state.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
@@ -43,7 +47,7 @@ export interface EmbeddedRedisOptions {
 }
 
 /** Options of the platform. */
-export interface PlatformOptions {
+export interface PlatformOptions extends ModuleOptions {
   /** The first part of every key, so that several platforms can share a Redis. Default `millrace`. Changing it leaves the data under the old one behind. */
   prefix?: string | undefined;
   /** Where Redis is. Default: the embedded Redis of this folder. */
@@ -71,6 +75,12 @@ export interface Platform {
   readonly deadLetters: DeadLetters;
   /** What comes again by itself: listed, removed, run now. @throws MillraceError CLOSED before start() and after stop(). */
   readonly schedules: Schedules;
+  /** Keeps what is dear to find, in this process and in Redis. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly cache: Cache;
+  /** One at a time, or so many, across all processes. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly locks: Locks;
+  /** How much a key may take in a time, over all processes. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly limits: Limits;
   /** What is counted in this process; add your own, and serve them with metricsRouter() of `millrace/http`. */
   readonly metrics: Metrics;
   /**
@@ -110,6 +120,7 @@ const optionsSchema = z.strictObject({
     .optional(),
   jobs: jobsOptionsSchema.optional(),
   deadLetters: retentionSchema.optional(),
+  ...moduleOptionsShape,
   log: z
     .custom<LogOptions | Logger>((value) => typeof value === 'object' && value !== null, 'expected an object')
     .optional(),
@@ -137,6 +148,7 @@ export function createPlatform(options: PlatformOptions = {}): Platform {
 
 interface Running {
   connections: Connections;
+  shared: RunningModules;
   jobs: JobsRuntime;
   embedded: EmbeddedRedis | undefined;
   server: ServerInfo;
@@ -176,6 +188,18 @@ class RunningPlatform implements Platform {
 
   get schedules(): Schedules {
     return this.#checkRunning().jobs.schedules;
+  }
+
+  get cache(): Cache {
+    return this.#checkRunning().shared.modules.cache;
+  }
+
+  get locks(): Locks {
+    return this.#checkRunning().shared.modules.locks;
+  }
+
+  get limits(): Limits {
+    return this.#checkRunning().shared.modules.limits;
   }
 
   async work(options: WorkerOptions): Promise<Worker> {
@@ -257,9 +281,12 @@ class RunningPlatform implements Platform {
     try {
       connections = createConnections(options, this.log.child({ module: 'redis' }));
       const server = await connections.verify({ oldest: embedded?.oldestServer });
-      const jobs = this.#createJobs(connections);
+      await warmUp(connections);
+      const { prefix, log, metrics } = this;
+      const shared = startModules(connections, { prefix, log, metrics }, this.#options);
+      const jobs = this.#createJobs(connections, shared.modules);
       this.#processMetrics.start();
-      return { connections, jobs, embedded, server };
+      return { connections, shared, jobs, embedded, server };
     } catch (error) {
       await connections?.close();
       await embedded?.stop();
@@ -267,13 +294,13 @@ class RunningPlatform implements Platform {
     }
   }
 
-  #createJobs(connections: Connections): JobsRuntime {
+  #createJobs(connections: Connections, modules: Modules): JobsRuntime {
     return new JobsRuntime({
       connections,
       prefix: this.prefix,
       log: this.log.child({ module: 'jobs' }),
       registry: this.metrics,
-      modules: {},
+      modules,
       options: this.#options.jobs ?? {},
       deadLetters: this.#options.deadLetters ?? {},
       version,
@@ -297,11 +324,20 @@ class RunningPlatform implements Platform {
   async #stop(): Promise<void> {
     const running = await this.#starting?.catch(() => undefined); // start() has told its caller why it failed.
     await running?.jobs.close(); // While it drains, handlers still use the platform.
+    await running?.shared.stop();
     this.#running = undefined;
     this.#processMetrics.stop();
     await running?.connections.close();
     await running?.embedded?.stop();
   }
+}
+
+/** So that no first call with a short deadline has to wait for a connection. What is wrong by now, ready() tells. */
+async function warmUp(connections: Connections): Promise<void> {
+  await connections
+    .commands()
+    .ping()
+    .catch(() => undefined);
 }
 
 function loggerOf({ log, redis }: PlatformOptions): Logger {

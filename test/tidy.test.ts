@@ -13,7 +13,8 @@ function filesBelow(folder: string, ending: RegExp): string[] {
   if (!existsSync(start)) return [];
   return readdirSync(start, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && ending.test(entry.name))
-    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .filter((file) => !file.includes('node_modules/')); // The benches have packages of their own.
 }
 
 const CODE_FOLDERS = ['src', 'workers', 'dashboard', 'examples', 'bench', 'test'];
@@ -30,7 +31,7 @@ const ONLY_IN: Readonly<Record<string, (file: string) => boolean>> = {
   bullmq: (file) => file.startsWith('src/jobs/'),
   ioredis: (file) => file.startsWith('src/redis/') || file.startsWith('src/jobs/'),
   redis: (file) => file.startsWith('src/redis/') || file.startsWith('src/vector/'),
-  express: (file) => file.startsWith('src/http/') || file.startsWith('src/cli/') || file.startsWith('dashboard/'),
+  express: (file) => /^(src\/http|src\/cli|dashboard|examples)\//.test(file),
   'pino-pretty': (file) => file === 'src/log.ts',
 };
 

@@ -3,10 +3,10 @@
 /** One line of the result. */
 export interface Result {
   case: string;
-  /** Above 1 means that ours is better, also where less is better. */
-  ratio: number;
+  /** Above 1 means that ours is better, also where less is better. Null without the other side. */
+  ratio: number | null;
   ours: number;
-  theirs: number;
+  theirs: number | null;
   unit: string;
 }
 
@@ -25,7 +25,8 @@ export interface Case {
   theirsIs: string;
   rounds: { quick: number; full: number };
   ours: Side;
-  theirs: Side;
+  /** Undefined when it is a library that is not installed. */
+  theirs: Side | undefined;
 }
 
 /**
@@ -37,10 +38,10 @@ export async function measure(topic: string, item: Case, isQuick: boolean): Prom
   const ours: number[] = [];
   const theirs: number[] = [];
   await item.ours();
-  await item.theirs();
+  await item.theirs?.();
   for (let round = 0; round < rounds; round++) {
     if (round % 2 === 0) ours.push(await item.ours());
-    theirs.push(await item.theirs());
+    if (item.theirs) theirs.push(await item.theirs());
     if (round % 2 === 1) ours.push(await item.ours());
   }
   const ratios = ours.map((mine, pair) =>
@@ -49,9 +50,9 @@ export async function measure(topic: string, item: Case, isQuick: boolean): Prom
   const extras = ours.map((mine, pair) => mine - (theirs[pair] ?? 0));
   return {
     case: `${topic}.${item.name}`,
-    ratio: rounded(median(ratios)),
+    ratio: item.theirs ? rounded(median(ratios)) : null,
     ours: rounded(median(item.isExtra ? extras : ours)),
-    theirs: rounded(median(theirs)),
+    theirs: item.theirs ? rounded(median(theirs)) : null,
     unit: item.unit,
   };
 }

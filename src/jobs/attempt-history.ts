@@ -1,8 +1,9 @@
 /**
  * The attempts at a job in order, read from the texts that BullMQ keeps of its failures (attempt-record.ts).
  *
- * BullMQ counts each start of a job but keeps a text only of an attempt that failed. A number without a text is thus an
- * attempt whose worker died, or one that was handed back without being used up; the job's count of stalls tells which.
+ * BullMQ counts each start of a job but keeps a text only of an attempt that failed or was postponed, and of those that were
+ * postponed in a row only the last one's. Another number without a text is thus an attempt whose worker died, or one that was
+ * handed back without being used up; the job's count of stalls tells which.
  */
 import { parseAttempt, type AttemptOutcome, type AttemptRecord } from './attempt-record.ts';
 
@@ -52,9 +53,12 @@ export function attemptHistory(stacktrace: readonly string[], facts: AttemptFact
   gaps.forEach((gap, index) => {
     if (index > 0 || !isDropped) attempts.push(...shownOf(gap, outcome));
     const record = records[index];
-    if (record) attempts.push(record);
+    if (!record) return;
+    const { since: _since, ...shown } = record;
+    attempts.push(...shownOf({ from: record.attempt - gap.postponed, length: gap.postponed }, 'postponed'), shown);
   });
-  const total = missing + dropped + records.length;
+  const postponed = gaps.reduce((sum, gap) => sum + gap.postponed, 0);
+  const total = missing + dropped + postponed + records.length;
   if (attempts.length <= MOST_SHOWN) return { attempts, omitted: total - attempts.length };
   const shown = [...attempts.slice(0, HISTORY_LIMITS.first), ...attempts.slice(-HISTORY_LIMITS.last)];
   return { attempts: shown, omitted: total - shown.length };
@@ -77,17 +81,23 @@ interface Gap {
   length: number;
 }
 
+/** The numbers before a record that have none, and then those of the postponed attempts for which it stands too. */
+interface GapBefore extends Gap {
+  postponed: number;
+}
+
 /** The missing numbers before each record, and those after the last one. */
-function gapsBetween(records: readonly AttemptRecord[], last: number): Gap[] {
+function gapsBetween(records: readonly AttemptRecord[], last: number): GapBefore[] {
   let previous = 0;
-  const before = records.map(({ attempt }) => {
+  const before = records.map(({ attempt, since = attempt }) => {
     // A number that does not grow: the job was retried by hand and its count begins anew, at once or after losses.
     const from = attempt > previous ? previous + 1 : 1;
     const isSame = attempt === previous;
     previous = attempt;
-    return { from, length: isSame ? 0 : attempt - from };
+    const postponed = isSame ? 0 : attempt - Math.min(attempt, Math.max(from, since));
+    return { from, length: isSame ? 0 : attempt - postponed - from, postponed };
   });
-  return [...before, { from: previous + 1, length: Math.max(0, last - previous) }];
+  return [...before, { from: previous + 1, length: Math.max(0, last - previous), postponed: 0 }];
 }
 
 /** Of a long gap only its ends, since the middle would be cut from the history anyway: a job may have been put off a million times. */

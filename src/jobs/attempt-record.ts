@@ -13,10 +13,19 @@ import { z } from 'zod';
 import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from './describe-error.ts';
 
 /**
- * How an attempt ended. `lost`: its worker died. `returned`: handed back to the queue without being used up, by a worker
- * that stopped or a job that put itself off. `unrecorded`: one of these two, which of them is not known.
+ * How an attempt ended. `postponed`: it asked to be run later, or a rate limit refused it; it is not used up. `lost`: its worker
+ * died. `returned`: handed back to the queue without being used up, by a worker that stopped. `unrecorded`: one of these two,
+ * which of them is not known.
  */
-export const ATTEMPT_OUTCOMES = ['failed', 'timeout', 'cancelled', 'lost', 'returned', 'unrecorded'] as const;
+export const ATTEMPT_OUTCOMES = [
+  'failed',
+  'timeout',
+  'cancelled',
+  'postponed',
+  'lost',
+  'returned',
+  'unrecorded',
+] as const;
 export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 
 /** Why a job is a dead letter. */
@@ -36,6 +45,8 @@ export type DeathReason = (typeof DEATH_REASONS)[number];
 export interface AttemptRecord {
   /** Counted from 1 at each start of the job (BullMQ's attemptsStarted); 0 when a text does not tell. */
   attempt: number;
+  /** Of attempts in a row that were postponed only the last one's text is kept: the first of them. */
+  since?: number;
   outcome: AttemptOutcome;
   /** Milliseconds since 1970. */
   startedAt?: number;
@@ -94,6 +105,7 @@ const text = z.string().optional().catch(undefined);
 const count = z.number().optional().catch(undefined);
 const factsSchema = z.object({
   attempt: z.int().nonnegative().catch(0),
+  since: z.int().positive().optional().catch(undefined),
   outcome: z.enum(ATTEMPT_OUTCOMES).catch('failed'),
   startedAt: count,
   endedAt: count,

@@ -28,11 +28,11 @@ export interface JobFacts {
 }
 
 /** What the platform adds to every handler's context: each module of it, by name. */
-// eslint-disable-next-line typescript/no-empty-interface -- filled by platform.ts, module by module
+// eslint-disable-next-line typescript/no-empty-interface -- filled by modules.ts
 export interface JobModules {}
 
-/** What a handler is given beside its input. All of it may be taken apart: `({ log, signal }) => ...`. */
-export interface JobContext extends JobModules {
+/** What a handler is given of its job. */
+export interface JobOwnContext {
   readonly job: JobFacts;
   /** Aborts when the attempt times out, is cancelled, has lost its lease, or must end because its worker stops. Its reason is a MillraceError. */
   readonly signal: AbortSignal;
@@ -55,6 +55,9 @@ export interface JobContext extends JobModules {
   /** What the children of this job returned, by their ids; empty for a job without children. */
   children(this: void): Promise<ChildResults>;
 }
+
+/** What a handler is given beside its input. All of it may be taken apart: `({ log, signal, cache }) => ...`. */
+export interface JobContext extends JobOwnContext, JobModules {}
 
 /** How the children of a job ended. */
 export interface ChildResults {

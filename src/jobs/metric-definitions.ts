@@ -19,6 +19,8 @@ export const JOB_OUTCOMES = [
   /** Failed for good, and became a dead letter. */
   'dead',
   'cancelled',
+  /** Asked to be run again later, or was refused by a rate limit; no attempt is used up. */
+  'postponed',
   /** Was too old to be started. */
   'expired',
   /** Ran out of time, whether it is tried again or not. */

@@ -50,7 +50,8 @@ export class Broadcast {
   open(): Promise<void> {
     this.#opening ??= new Promise((resolve) => {
       this.#isOpened = resolve;
-      const subscriber = this.#connections.subscriber();
+      const subscriber = this.#subscriberOf(resolve);
+      if (!subscriber) return;
       this.#subscriber = subscriber;
       subscriber.on('message', this.#onMessage);
       subscriber.on(LINK_LOST, this.#onLost);
@@ -81,6 +82,17 @@ export class Broadcast {
       (error: unknown) => this.#log.debug({ err: error, channel: this.#name }, 'not subscribed'),
     );
   };
+
+  /** None once the connections are closed: there is nothing to hear any more. */
+  #subscriberOf(resolve: () => void): RedisClient | undefined {
+    try {
+      return this.#connections.subscriber();
+    } catch (error) {
+      this.#log.debug({ err: error, channel: this.#name }, 'not subscribed');
+      resolve();
+      return undefined;
+    }
+  }
 
   #onSubscribed(link: number): void {
     if (link !== this.#link || !this.#subscriber) return;

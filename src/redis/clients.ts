@@ -31,6 +31,9 @@ import { SubscriberCluster, SubscriberRedis } from './subscriber.ts';
 /** What a connection is used for. */
 export type Role = 'queue' | 'commands' | 'subscriber' | 'blocking' | 'transaction' | 'search';
 
+/** The two kinds of ioredis client, for whoever must tell them apart. */
+export type { Cluster as ClusterClient, Redis as SingleClient } from 'ioredis';
+
 /** An ioredis client of any topology. */
 export type RedisClient = Redis | Cluster;
 

@@ -45,6 +45,13 @@ export class Deadlines<T extends Dated> {
   #check(): void {
     if (this.#watched.size === 0) return void this.close();
     const nowMs = this.#clock.monotonicMs();
+    let isLate = false;
+    for (const { atMs } of this.#watched) isLate ||= atMs <= nowMs;
+    // After an event loop that was blocked, timers come before what has arrived meanwhile: that is read first.
+    if (isLate) setImmediate(() => this.#expire(nowMs));
+  }
+
+  #expire(nowMs: number): void {
     for (const dated of this.#watched) {
       if (dated.atMs > nowMs) continue;
       this.#watched.delete(dated);

@@ -85,9 +85,10 @@ export class Guard {
       this.#open.tryAtMs = nowMs + this.#pauseMs; // The others wait for what becomes of this one.
     }
     return new Promise<T>((resolve, reject) => {
+      const answer = call(); // One that throws at once has nothing to wait for.
       const dated: Call = { atMs: nowMs + this.#options.deadlineMs, reject };
       this.#deadlines.add(dated);
-      call().then(
+      answer.then(
         (value) => this.#answered(dated) && resolve(value),
         (error: unknown) => reject(this.#refused(dated, error)),
       );

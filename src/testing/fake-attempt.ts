@@ -8,13 +8,14 @@
  */
 import type { Clock } from '../clock.ts';
 import { formatMs } from '../durations.ts';
-import { isMillraceError, MillraceError } from '../errors.ts';
-import { formatAttempt, type DeathReason } from '../jobs/attempt-record.ts';
+import { MillraceError } from '../errors.ts';
+import { ATTEMPT_LIMITS, formatAttempt, type DeathReason } from '../jobs/attempt-record.ts';
 import { backoffMs } from '../jobs/backoff.ts';
 import { describeError, type DescribedError } from '../jobs/describe-error.ts';
 import type { StoredOptions } from '../jobs/enqueue-options.ts';
 import type { ChildResults, Handler, JobContext, JobFacts } from '../jobs/handler.ts';
 import type { Interruption } from '../jobs/worker/attempt.ts';
+import { postponedForMs, type addPostponed } from '../jobs/worker/postponement.ts';
 import {
   checkExpiry,
   checkResult,
@@ -70,7 +71,11 @@ export interface AttemptEnd {
   retryInMs?: number;
   /** Of a failed attempt, what BullMQ would keep as its stack. */
   trace?: string;
+  /** Of a postponed one, what its text is made of. */
+  facts?: EndFacts;
 }
+
+type EndFacts = Parameters<typeof addPostponed>[2];
 
 /** What of BullMQ's job the worker's checks look at. */
 export type BullJob = Parameters<typeof upgradeInput>[1];
@@ -92,7 +97,6 @@ export function bullJob(facts: {
 
 const STRANGER_GRACE_MS = 300_000;
 const STRANGER_DELAY_MS = 5_000;
-const LOG_TAIL_LINES = 20;
 const WORKER = 'millrace/testing';
 
 /** One attempt. */
@@ -229,14 +233,17 @@ export class FakeAttempt {
       case 'timeout':
         return this.#failure(this.#interruption.error, 'timeout');
       case undefined:
-        if (isMillraceError(thrown, 'JOB_POSTPONED'))
-          return { ...ended('postponed', thrown), retryInMs: Number(thrown.facts['delayMs']) };
-        return this.#failure(thrown, 'failed');
+        return this.#postponed(thrown) ?? this.#failure(thrown, 'failed');
     }
   }
 
+  #postponed(thrown: unknown): AttemptEnd | undefined {
+    const retryInMs = postponedForMs(thrown);
+    return retryInMs === undefined ? undefined : { ...ended('postponed', thrown), retryInMs, facts: this.#facts() };
+  }
+
   #failure(thrown: unknown, outcome: 'failed' | 'timeout'): AttemptEnd {
-    const { job, handler, bull, clock } = this.#parts;
+    const { job } = this.#parts;
     const cause = thrown instanceof Refusal ? thrown.error : thrown;
     const refusal = refusalOf(thrown);
     const delayMs = refusal === undefined ? this.#backoffAfter(cause) : false;
@@ -244,17 +251,24 @@ export class FakeAttempt {
     const end = ended(outcome, cause);
     const reason = isLast ? (refusal ?? 'attempts') : undefined;
     const trace = formatAttempt({
-      attempt: bull.attemptsStarted,
+      ...this.#facts(),
       outcome,
+      ...(end.error && { error: end.error }),
+      ...(reason && { reason }),
+    });
+    return { ...end, trace, ...(reason ? { reason } : { retryInMs: Number(delayMs) }) };
+  }
+
+  #facts(): EndFacts {
+    const { handler, bull, clock } = this.#parts;
+    return {
+      attempt: bull.attemptsStarted,
       startedAt: this.#startedAt,
       endedAt: clock.wallMs(),
       worker: WORKER,
       contractVersion: handler.contract.version,
-      ...(end.error && { error: end.error }),
-      ...(reason && { reason }),
-      log: this.#kept.tail(LOG_TAIL_LINES),
-    });
-    return { ...end, trace, ...(reason ? { reason } : { retryInMs: Number(delayMs) }) };
+      log: this.#kept.tail(ATTEMPT_LIMITS.logLines),
+    };
   }
 
   #backoffAfter(thrown: unknown): number | false {

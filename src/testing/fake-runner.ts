@@ -10,6 +10,7 @@ import { MillraceError } from '../errors.ts';
 import type { AttemptRecord, DeathReason } from '../jobs/attempt-record.ts';
 import type { Handler, JobContext } from '../jobs/handler.ts';
 import { waitedMs } from '../jobs/worker/attempt.ts';
+import { addPostponed } from '../jobs/worker/postponement.ts';
 import { bullJob, FakeAttempt, type AttemptEnd, type RunOutcome } from './fake-attempt.ts';
 import type { FakeJob, FakeStore } from './fake-store.ts';
 import { takeTurns, type VirtualTime } from './virtual-clock.ts';
@@ -152,7 +153,10 @@ export class FakeRunner {
     });
   }
 
-  #settle(job: FakeJob, { outcome, result, error, reason, retryInMs = 0, trace = '', thrown }: AttemptEnd): void {
+  #settle(
+    job: FakeJob,
+    { outcome, result, error, reason, retryInMs = 0, trace = '', thrown, facts }: AttemptEnd,
+  ): void {
     const { store } = this.#parts;
     const message = error?.message ?? '';
     switch (outcome) {
@@ -166,6 +170,8 @@ export class FakeRunner {
       case 'cancelled':
         return store.cancel(job, String((thrown as MillraceError).facts['reason']));
       case 'postponed':
+        if (facts) job.traces.splice(0, Infinity, ...addPostponed(job.traces, thrown, facts));
+        return store.postpone(job, retryInMs);
       case 'released':
       case 'lost':
         return store.postpone(job, retryInMs);

@@ -6,6 +6,8 @@ import { describeError } from '../../src/jobs/describe-error.ts';
 
 const error = describeError(new Error('no answer'));
 const traceOf = (attempt: number): string => formatAttempt({ attempt, outcome: 'failed', error, log: [] });
+const postponedOf = (attempt: number, since?: number): string =>
+  formatAttempt({ attempt, ...(since !== undefined && { since }), outcome: 'postponed', error, log: [] });
 const stalledOut = 'UnrecoverableError: job stalled more than allowable limit\n    at f (x.js:1:2)';
 
 /** Such as `1 failed, 2 lost`. */
@@ -53,6 +55,18 @@ describe('the history of a job', () => {
       { attemptsStarted: 5, traceLimit: 2 },
       '4 failed, 5 failed (3 omitted)',
     ],
+    [
+      'has each of those that were postponed in a row',
+      [postponedOf(4, 2), traceOf(5)],
+      { attemptsStarted: 5 },
+      '1 lost, 2 postponed, 3 postponed, 4 postponed, 5 failed',
+    ],
+    [
+      'bears a row that claims too much',
+      [traceOf(2), postponedOf(4, 1)],
+      { attemptsStarted: 4, stalls: 0 },
+      '1 returned, 2 failed, 3 postponed, 4 postponed',
+    ],
     ['skips blank texts', ['', traceOf(2)], { attemptsStarted: 2 }, '1 lost, 2 failed'],
     ['bears a count that is none', [traceOf(1)], { attemptsStarted: Number.NaN }, '1 failed'],
   ])('%s', (_name, traces, facts, shown) => {
@@ -77,6 +91,9 @@ describe('the history of a job', () => {
       '1000000000 failed',
     ]);
     expect(omitted).toBe(1e9 - 20);
+    const row = attemptHistory([postponedOf(1e9, 1)], { attemptsStarted: 1e9 });
+    expect(row).toMatchObject({ omitted: 1e9 - 20, attempts: { length: 20 } });
+    expect(new Set(row.attempts.map(({ outcome }) => outcome))).toEqual(new Set(['postponed']));
   });
 
   test('has every start once and in order, up to its cap', () => {

@@ -82,3 +82,15 @@ test('closing ends what is under way', async () => {
   await failureOf(call, 'CLOSED');
   expect(guard.isOpen).toBe(false);
 });
+
+test('an answer that came while the event loop was blocked is not too late', async () => {
+  const server = own(await startRedis());
+  const redis = own(createConnections({ url: server.url })).commands();
+  await redis.ping();
+  const guard = guardOf({ deadlineMs: 50 });
+  const answer = guard.run(() => redis.ping());
+  await new Promise((resolve) => setImmediate(resolve)); // It is sent.
+  const untilMs = performance.now() + 300;
+  while (performance.now() < untilMs); // The answer comes, and nobody can read it.
+  expect(await answer).toBe('PONG');
+});

@@ -4,18 +4,14 @@ import type { EnqueueOptions } from '../../src/jobs/enqueue-options.ts';
 import type { JobInfo, JobState } from '../../src/jobs/inspect.ts';
 import { act } from '../jobs/isolate/handlers/contracts.ts';
 import { eventually } from './eventually.ts';
-import type { TestJobs } from './jobs.ts';
+import { ends, type TestJobs } from './jobs.ts';
 
 /** A thread takes a second or two to load its first handler from sources. */
 const LONG_MS = 20_000;
 
 /** What is known of the job once it has come to the state. */
-export async function comesTo({ jobs }: TestJobs, id: string, state: JobState): Promise<JobInfo> {
-  return eventually(async () => {
-    const info = await jobs.get(id);
-    expect(info?.state).toBe(state);
-    return info as JobInfo;
-  }, LONG_MS);
+export async function comesTo(all: TestJobs, id: string, state: JobState): Promise<JobInfo> {
+  return ends(all, id, state, LONG_MS);
 }
 
 /** Adds a job that performs the act. */

@@ -1,14 +1,17 @@
 /** Jobs and workers for tests: each call makes a client with a prefix of its own on a server that the test gives. */
 import { randomUUID } from 'node:crypto';
+import { expect } from 'vitest';
 import type { Clock } from '../../src/clock.ts';
 import { createThreads, type ThreadOptions, type Threads } from '../../src/jobs/isolate/threads.ts';
+import type { JobMetricsRegistry } from '../../src/jobs/job-metrics.ts';
 import { JobsClient, type JobsOptions } from '../../src/jobs/jobs.ts';
-import type { JobModules } from '../../src/jobs/handler.ts';
+import type { JobInfo, JobState } from '../../src/jobs/inspect.ts';
 import { JobWorker } from '../../src/jobs/worker/job-worker.ts';
 import { workerOptionsSchema, type WorkerOptions } from '../../src/jobs/worker/worker-options.ts';
 import { silentLogger, type Logger } from '../../src/log.ts';
 import type { RedisOptions } from '../../src/redis/address.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
+import { eventually } from './eventually.ts';
 import { ownedByTest } from './owned.ts';
 
 export interface TestJobsOptions {
@@ -17,6 +20,7 @@ export interface TestJobsOptions {
   prefix?: string;
   options?: JobsOptions;
   log?: Logger;
+  registry?: JobMetricsRegistry;
   clock?: Clock;
   threads?: ThreadOptions;
 }
@@ -31,7 +35,7 @@ export interface TestJobs {
   /** Where isolated handlers run. */
   threads: Threads;
   /** A worker that has been started. */
-  work: (options: WorkerOptions, modules?: JobModules) => JobWorker;
+  work: (options: WorkerOptions, modules?: object) => JobWorker;
 }
 
 /**
@@ -46,13 +50,21 @@ export interface TestJobs {
  */
 export function ownedJobs(): (options: TestJobsOptions) => TestJobs {
   const own = ownedByTest();
-  return ({ redis, prefix = `t-${randomUUID()}`, options, log = silentLogger, clock, threads: threadOptions }) => {
+  return ({
+    redis,
+    prefix = `t-${randomUUID()}`,
+    options,
+    log = silentLogger,
+    clock,
+    registry,
+    threads: threadOptions,
+  }) => {
     const connections = own(createConnections(redis, log));
-    const jobs = own(new JobsClient({ connections, prefix, log, clock, options }));
+    const jobs = own(new JobsClient({ connections, prefix, log, clock, registry, options }));
     const { producer } = jobs.core;
     const threads = own(createThreads({ producer, modules: ['cache'], options: threadOptions }));
     const dead: string[] = [];
-    const work = (workerOptions: WorkerOptions, modules: JobModules = {}): JobWorker => {
+    const work = (workerOptions: WorkerOptions, modules: object = {}): JobWorker => {
       const worker = own(
         new JobWorker({
           core: jobs.core,
@@ -70,4 +82,23 @@ export function ownedJobs(): (options: TestJobsOptions) => TestJobs {
     };
     return { jobs, connections, prefix, dead, threads, work };
   };
+}
+
+/**
+ * All that is known of the job, once it is in the state.
+ *
+ * @example
+ * const { history } = await ends(all, id, 'failed');
+ */
+export function ends(
+  { jobs }: Pick<TestJobs, 'jobs'>,
+  id: string,
+  state: JobState,
+  withinMs?: number,
+): Promise<JobInfo> {
+  return eventually(async () => {
+    const info = await jobs.get(id);
+    expect(info?.state).toBe(state);
+    return info as JobInfo;
+  }, withinMs);
 }

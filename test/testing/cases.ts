@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { EnqueueOptions } from '../../src/jobs/enqueue-options.ts';
 import { defineJob, type JobContract } from '../../src/jobs/contract.ts';
+import { MillraceError } from '../../src/errors.ts';
 import { handle, postpone, unrecoverable, type Handler } from '../../src/jobs/handler.ts';
 
 /** What is seen of a job once nothing more happens to it. */
@@ -50,6 +51,9 @@ function failing(times: number, error: () => unknown = () => new Error('boom')):
     return `attempt ${count}`;
   };
 }
+
+const limited = (retryAfterMs: number) => (): MillraceError =>
+  new MillraceError('RATE_LIMITED', 'the limit is used up', { retryAfterMs });
 
 export const CASES: readonly Case[] = [
   {
@@ -159,6 +163,20 @@ export const CASES: readonly Case[] = [
         ),
         input: { id: 1 },
       };
+    },
+  },
+  {
+    name: 'a rate limit that refuses it uses up no attempt',
+    make() {
+      const contract = defineJob({ ...job, attempts: 1 });
+      return { contract, handler: handle(contract, failing(1, limited(5))), input: { id: 1 } };
+    },
+  },
+  {
+    name: 'a rate limit that refuses it for ever fails the attempt',
+    make() {
+      const contract = defineJob({ ...job, attempts: 2 });
+      return { contract, handler: handle(contract, failing(9, limited(Infinity))), input: { id: 1 } };
     },
   },
   {

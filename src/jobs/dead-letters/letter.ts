@@ -79,7 +79,7 @@ export function letterOf(job: JobJson, queue: string, jobId: string, id: string)
     traceLimit: options.stackTraceLimit,
   });
   const diedAt = job.finishedOn ?? last?.endedAt ?? job.timestamp;
-  const ends = attempts.flatMap(({ endedAt }) => endedAt ?? []);
+  const ends = attempts.flatMap(({ outcome, endedAt }) => (outcome === 'postponed' ? [] : (endedAt ?? [])));
   return {
     id,
     jobId,
@@ -181,8 +181,10 @@ function tracesOf(job: JobJson): string[] {
   return Array.isArray(traces) ? traces.filter((trace): trace is string => typeof trace === 'string') : [];
 }
 
+/** A job that was postponed and then failed without a text of its own, with a child, did not fail of what postponed it. */
 function lastRecord(traces: readonly string[]): AttemptRecord | undefined {
-  return traces.length === 0 ? undefined : parseAttempt(traces.at(-1) ?? '');
+  const last = traces.length === 0 ? undefined : parseAttempt(traces.at(-1) ?? '');
+  return last?.outcome === 'postponed' ? undefined : last;
 }
 
 /** Lua writes an empty list as an empty object. */

@@ -17,7 +17,7 @@ import { checkOptions } from '../../schema.ts';
 import { positiveDuration } from '../contract.ts';
 import type { Handler } from '../handler.ts';
 import type { Producer } from '../producer.ts';
-import type { Attempt } from '../worker/attempt.ts';
+import type { RunningAttempt } from '../worker/queue-worker-options.ts';
 import { HostedJob, type JobServices } from './hosted-job.ts';
 import { HostThread } from './host-thread.ts';
 import type { RunMessage } from './messages.ts';
@@ -69,7 +69,7 @@ export interface Threads {
   /** How many there are now. */
   readonly size: number;
   /** Runs a handler: in a thread if it is isolated, else here and now. May be taken out: it needs no `this`. */
-  readonly execute: (handler: Handler, input: unknown, attempt: Attempt, data: unknown) => unknown;
+  readonly execute: (handler: Handler, input: unknown, attempt: RunningAttempt, data: unknown) => unknown;
   /** Ends all threads, and what still runs there. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -126,7 +126,7 @@ class ThreadPool implements Threads {
     );
   }
 
-  async #isolate({ contract }: Handler, url: string, attempt: Attempt, data: unknown): Promise<unknown> {
+  async #isolate({ contract }: Handler, url: string, attempt: RunningAttempt, data: unknown): Promise<unknown> {
     const { signal } = attempt;
     signal.throwIfAborted();
     attempt.holdTimeout();

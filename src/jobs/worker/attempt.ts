@@ -15,7 +15,7 @@ import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
 import type { JobContract } from '../contract.ts';
 import type { EnqueueOptions, StoredOptions } from '../enqueue-options.ts';
-import type { ChildResults, JobContext, JobFacts } from '../handler.ts';
+import type { ChildResults, JobFacts, JobOwnContext } from '../handler.ts';
 import type { Enqueued } from '../producer.ts';
 import type { JobKeys } from '../queue-names.ts';
 import { traceIdOf } from '../trace-id.ts';
@@ -53,7 +53,7 @@ const FLUSH_LOG_AFTER_MS = 1_000;
 const KEPT_LOG_LINES = 1_000;
 
 /** An attempt, which is also the context that its handler is given. */
-export class Attempt implements JobContext {
+export class Attempt implements JobOwnContext {
   readonly #host: AttemptHost;
   readonly #bull: Job;
   readonly #token: string;
@@ -121,22 +121,22 @@ export class Attempt implements JobContext {
 
   // Getters, so that a handler may take the context apart, and an attempt pays for no more than its handler uses.
 
-  get progress(): JobContext['progress'] {
+  get progress(): JobOwnContext['progress'] {
     return (value) => {
       // What is told after the end, or without the lease, would take the place of what the next attempt tells.
       if (!this.#isEnded && this.interruption?.kind !== 'lost') this.#progressOf().set(value);
     };
   }
 
-  get once(): JobContext['once'] {
+  get once(): JobOwnContext['once'] {
     return (key, effect) => this.#once(key, effect);
   }
 
-  get enqueue(): JobContext['enqueue'] {
+  get enqueue(): JobOwnContext['enqueue'] {
     return (contract, input, options) => this.#host.enqueue(contract, input, options);
   }
 
-  get children(): JobContext['children'] {
+  get children(): JobOwnContext['children'] {
     return async (): Promise<ChildResults> => {
       const [results, failures] = await Promise.all([
         this.#bull.getChildrenValues(),

@@ -7,7 +7,7 @@
 import { hostname } from 'node:os';
 import { RATE_LIMIT_ERROR, UnrecoverableError, type Job } from 'bullmq';
 import type { Logger } from '../../log.ts';
-import { formatAttempt, type AttemptOutcome, type DeathReason } from '../attempt-record.ts';
+import { ATTEMPT_LIMITS, formatAttempt, type AttemptOutcome, type DeathReason } from '../attempt-record.ts';
 import { backoffMs } from '../backoff.ts';
 import type { JobContract } from '../contract.ts';
 import { describeError } from '../describe-error.ts';
@@ -15,12 +15,9 @@ import type { Attempt } from './attempt.ts';
 import { Refusal, refusalOf } from './refusal.ts';
 
 const HOST = hostname();
-const LOG_TAIL_LINES = 20;
 
-/** A failed attempt, and who made it. */
-export interface FailedAttempt {
-  thrown: unknown;
-  outcome: AttemptOutcome;
+/** An attempt that did not succeed, and who made it. */
+export interface EndedAttempt {
   job: Job;
   attempt: Attempt;
   /** Undefined for a job without a handler here. */
@@ -29,6 +26,12 @@ export interface FailedAttempt {
   worker: string;
   version: string;
   log: Logger;
+}
+
+/** One that is used up. */
+export interface FailedAttempt extends EndedAttempt {
+  thrown: unknown;
+  outcome: AttemptOutcome;
 }
 
 /** What follows from it. */
@@ -66,7 +69,7 @@ export function failureOf(failed: FailedAttempt): Failure {
     ...(contract && { contractVersion: contract.version }),
     error: described,
     ...(reason && { reason }),
-    log: attempt.logTail(LOG_TAIL_LINES),
+    log: attempt.logTail(ATTEMPT_LIMITS.logLines),
   });
   if (!isLast && delayMs > 0) job.opts.backoff = { type: BACKOFF_TYPE, delay: delayMs };
   return { error, cause, reason, retryInMs: isLast ? undefined : delayMs };

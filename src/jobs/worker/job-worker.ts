@@ -20,7 +20,7 @@ import { cancelledError } from './cancellations.ts';
 import { watchEventLoop, type EventLoopWatch } from './event-loop-watch.ts';
 import { Liveness } from './liveness.ts';
 import { Quarantine } from './quarantine.ts';
-import type { QueueWorkerOptions } from './queue-worker-options.ts';
+import type { AttemptClass, QueueWorkerOptions } from './queue-worker-options.ts';
 import { QueueWorker } from './queue-worker.ts';
 import type { CheckedWorkerOptions } from './worker-options.ts';
 
@@ -29,7 +29,7 @@ export interface JobWorkerParts {
   core: JobsCore;
   options: CheckedWorkerOptions;
   /** What handlers find in their context beside their job. */
-  modules: JobModules;
+  modules: Partial<JobModules>;
   cancelChannel: Channel;
   doneChannel: Channel;
   execute: QueueWorkerOptions['execute'];
@@ -197,7 +197,7 @@ function queueWorkers({
   onDead,
 }: JobWorkerParts): QueueWorker[] {
   const { connections, queues, producer, metrics, clock, log } = core;
-  const AttemptWithModules = class extends Attempt {};
+  const AttemptWithModules = class extends Attempt {} as AttemptClass;
   Object.defineProperties(AttemptWithModules.prototype, Object.getOwnPropertyDescriptors(modules));
   const quarantine = new Quarantine(clock);
   return [...byQueue(options.handlers, options.queues)].map(

@@ -19,10 +19,14 @@ export async function handBack(job: Job, { log }: Host): Promise<never> {
   throw new WaitingError();
 }
 
-/** Runs again later. Throws what tells BullMQ that the job has been moved. */
-export async function putOff(job: Job, delayMs: number, { clock, log }: Host): Promise<never> {
+/** Runs again later, with these texts of its attempts. Throws what tells BullMQ that the job has been moved. */
+export async function putOff(job: Job, delayMs: number, { clock, log }: Host, traces?: string[]): Promise<never> {
   try {
-    await job.moveToDelayed(clock.wallMs() + delayMs, job.token);
+    // As job.moveToDelayed() does, which cannot write the texts along with the move.
+    await job['backend'].moveToDelayed(job.id ?? '', clock.wallMs(), delayMs, job.token, {
+      skipAttempt: true,
+      ...(traces && { fieldsToUpdate: { stacktrace: JSON.stringify(traces) } }),
+    });
   } catch (error) {
     log.debug({ jobId: job.id, err: error }, 'job not put off'); // As above.
   }

@@ -1,14 +1,17 @@
 /** What the worker of one queue is made of. */
 import type { Job } from 'bullmq';
 import type { RedisClient } from '../../redis/clients.ts';
-import type { Handler } from '../handler.ts';
+import type { Handler, JobModules } from '../handler.ts';
 import type { JobMeter } from '../job-metrics.ts';
 import type { OpenQueue } from '../queue-set.ts';
 import type { Attempt, AttemptHost } from './attempt.ts';
 import type { Quarantine } from './quarantine.ts';
 
+/** An attempt with the platform's modules, as handlers are given it. */
+export type RunningAttempt = Attempt & JobModules;
+
 /** Makes the attempts of one process; the platform's modules are on its prototype. */
-export type AttemptClass = new (host: AttemptHost, bull: Job, token: string) => Attempt;
+export type AttemptClass = new (host: AttemptHost, bull: Job, token: string) => RunningAttempt;
 
 /** What the worker of a queue is made of. */
 export interface QueueWorkerOptions {
@@ -20,7 +23,7 @@ export interface QueueWorkerOptions {
   meter: (contract: string) => JobMeter;
   Attempt: AttemptClass;
   /** Runs a handler; a seam for those that run in threads, which parse `data` there: it crosses, what a schema makes of it may not. */
-  execute: (handler: Handler, input: unknown, attempt: Attempt, data: unknown) => unknown;
+  execute: (handler: Handler, input: unknown, attempt: RunningAttempt, data: unknown) => unknown;
   concurrency: number;
   leaseMs: number;
   stalledCheckMs: number;

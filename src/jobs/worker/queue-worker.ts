@@ -5,7 +5,7 @@
  * error classes, which say that the job has been moved already.
  */
 import { Worker, type Job } from 'bullmq';
-import { isMillraceError, MillraceError } from '../../errors.ts';
+import { MillraceError } from '../../errors.ts';
 import type { AttemptOutcome } from '../attempt-record.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import type { Handler } from '../handler.ts';
@@ -13,11 +13,12 @@ import type { JobMeter } from '../job-metrics.ts';
 import { AttemptTimeouts } from './attempt-timeouts.ts';
 import { waitedMs, type Attempt, type AttemptHost } from './attempt.ts';
 import { cancelledError, Cancellations } from './cancellations.ts';
-import { delayOnJob, failureOf } from './failed-attempt.ts';
+import { delayOnJob, failureOf, type EndedAttempt } from './failed-attempt.ts';
 import { Leases } from './leases.ts';
 import { handBack, putOff } from './moves.ts';
+import { postponedForMs, tracesOf } from './postponement.ts';
 import { PUT_OFF_MS } from './quarantine.ts';
-import type { QueueWorkerOptions } from './queue-worker-options.ts';
+import type { QueueWorkerOptions, RunningAttempt } from './queue-worker-options.ts';
 import { checkExpiry, checkPoison, checkResult, parseInput, Refusal, upgradeInput, versionsOf } from './refusal.ts';
 import { Strangers } from './strangers.ts';
 
@@ -231,7 +232,7 @@ export class QueueWorker {
     }
   }
 
-  async #run(route: Route | undefined, job: Job, attempt: Attempt): Promise<unknown> {
+  async #run(route: Route | undefined, job: Job, attempt: RunningAttempt): Promise<unknown> {
     if (!route) {
       const message = `${this.name} has no handler for ${job.name} here`;
       throw await this.#strangers.judge(job, { reason: 'handler', code: 'HANDLER_MISSING', message });
@@ -293,9 +294,12 @@ export class QueueWorker {
         return this.#cancel(job, attempt, attempt.interruption.error);
       case 'timeout':
         throw this.#failure(attempt.interruption.error, 'timeout', job, attempt, route);
-      case undefined:
-        if (isMillraceError(thrown, 'JOB_POSTPONED')) return putOff(job, Number(thrown.facts['delayMs']), host);
-        throw this.#failure(thrown, 'failed', job, attempt, route);
+      case undefined: {
+        const delayMs = postponedForMs(thrown);
+        if (delayMs === undefined) throw this.#failure(thrown, 'failed', job, attempt, route);
+        meter.outcome('postponed');
+        return putOff(job, delayMs, host, tracesOf({ thrown, ...this.#factsOf(job, attempt, route) }));
+      }
     }
   }
 
@@ -313,19 +317,9 @@ export class QueueWorker {
   }
 
   #failure(thrown: unknown, outcome: AttemptOutcome, job: Job, attempt: Attempt, route: Route | undefined): Error {
-    const { host, worker, version, meter } = this.#options;
-    const contract = route?.handler.contract;
-    const { error, cause, reason, retryInMs } = failureOf({
-      thrown,
-      outcome,
-      job,
-      attempt,
-      contract,
-      endedAt: host.clock.wallMs(),
-      worker,
-      version,
-      log: host.log,
-    });
+    const { host, meter } = this.#options;
+    const facts = this.#factsOf(job, attempt, route);
+    const { error, cause, reason, retryInMs } = failureOf({ thrown, outcome, ...facts });
     if (outcome === 'cancelled') return error;
     const last = reason === 'expired' ? 'expired' : 'dead';
     (route?.meter ?? meter(job.name)).outcome(outcome === 'timeout' ? 'timeout' : reason ? last : 'retried');
@@ -334,6 +328,12 @@ export class QueueWorker {
       reason ? 'job failed for good' : 'attempt failed',
     );
     return error;
+  }
+
+  #factsOf(job: Job, attempt: Attempt, route: Route | undefined): EndedAttempt {
+    const { host, worker, version } = this.#options;
+    const contract = route?.handler.contract;
+    return { job, attempt, contract, endedAt: host.clock.wallMs(), worker, version, log: host.log };
   }
 
   #onCompleted(job: Job): void {

@@ -2,13 +2,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/clock.ts';
 import { handle, unrecoverable } from '../../../src/jobs/handler.ts';
-import type { JobInfo } from '../../../src/jobs/inspect.ts';
 import { runOnce, type EffectStore } from '../../../src/jobs/worker/once.ts';
 import { createConnections } from '../../../src/redis/connect.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
 import { failureOf } from '../../support/failures.ts';
-import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { ends, ownedJobs } from '../../support/jobs.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startProxy } from '../../support/proxy.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
@@ -20,13 +19,6 @@ beforeAll(async () => {
   server = await startRedis();
 });
 afterAll(() => server.stop());
-
-const ends = ({ jobs }: TestJobs, id: string, state: string): Promise<JobInfo> =>
-  eventually(async () => {
-    const info = await jobs.get(id);
-    expect(info?.state).toBe(state);
-    return info as JobInfo;
-  });
 
 /** A store for a job whose lock is `mine`. */
 async function storeOf(url: string, jobId: string): Promise<EffectStore> {

@@ -5,10 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../../src/jobs/contract.ts';
 import { handle, postpone, unrecoverable } from '../../../src/jobs/handler.ts';
-import type { JobInfo } from '../../../src/jobs/inspect.ts';
 import { contractOf } from '../../support/contracts.ts';
-import { eventually } from '../../support/eventually.ts';
-import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { ends, ownedJobs } from '../../support/jobs.ts';
 import { collectLog } from '../../support/log-lines.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 
@@ -18,13 +16,6 @@ beforeAll(async () => {
   server = await startRedis();
 });
 afterAll(() => server.stop());
-
-const ends = ({ jobs }: TestJobs, id: string, state: string): Promise<JobInfo> =>
-  eventually(async () => {
-    const info = await jobs.get(id);
-    expect(info?.state).toBe(state);
-    return info as JobInfo;
-  });
 
 describe('an attempt that fails', () => {
   test('is told with its start, end, worker, host, version, error and the end of its log', async () => {

@@ -2,9 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { handle } from '../../../src/jobs/handler.ts';
 import { contractOf } from '../../support/contracts.ts';
-import { eventually } from '../../support/eventually.ts';
 import { gate, never } from '../../support/gate.ts';
-import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { ends, ownedJobs } from '../../support/jobs.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 
 const jobsOf = ownedJobs();
@@ -16,9 +15,6 @@ afterAll(() => server.stop());
 
 const aborted = (signal: AbortSignal): Promise<unknown> =>
   new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason), { once: true }));
-const ends = ({ jobs }: TestJobs, id: string, state: string): Promise<void> =>
-  eventually(async () => expect((await jobs.get(id))?.state).toBe(state));
-
 const isAbortedSoon = async (_input: unknown, { signal }: { signal: AbortSignal }): Promise<boolean> => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   return signal.aborted;

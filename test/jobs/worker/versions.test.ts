@@ -3,10 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../../src/jobs/contract.ts';
 import { handle } from '../../../src/jobs/handler.ts';
-import type { JobInfo } from '../../../src/jobs/inspect.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
-import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { ends, ownedJobs } from '../../support/jobs.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 
 const jobsOf = ownedJobs();
@@ -15,13 +14,6 @@ beforeAll(async () => {
   server = await startRedis();
 });
 afterAll(() => server.stop());
-
-const ends = ({ jobs }: TestJobs, id: string, state: string): Promise<JobInfo> =>
-  eventually(async () => {
-    const info = await jobs.get(id);
-    expect(info?.state).toBe(state);
-    return info as JobInfo;
-  });
 
 const old = contractOf('form.old', { attempts: 3 });
 const current = contractOf('form.old', { attempts: 3, version: 3 });

@@ -29,13 +29,15 @@ describe('a process', () => {
   });
 
   test.runIf(hasProc)('that has ended does not run, even while its parent has not asked how', async () => {
-    // The shell starts a child that ends, and becomes a program that never waits for it.
-    const parent = spawn('/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], {
+    // The shell starts a child and becomes a program that never waits for it; only then does the child end.
+    const parent = spawn('/bin/sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     const pid = await new Promise<number>((resolve) => {
       parent.stdout.once('data', (text: Buffer) => resolve(Number(text.toString())));
     });
+    await eventually(() => expect(readFileSync(`/proc/${parent.pid}/comm`, 'utf8')).toBe('sleep\n'));
+    process.kill(pid, 'SIGKILL');
     await eventually(() => expect(isRunning(pid)).toBe(false));
     expect(() => process.kill(pid, 0), 'it is in the table still').not.toThrow();
     parent.kill('SIGKILL');

@@ -1,0 +1,295 @@
+/**
+ * Keeps what was granted: each lease has a deadline of its own, is extended before it comes, and says when it is lost.
+ *
+ *   held --release()--> released
+ *    |---deadline, or Redis says that another holds it, or forceRelease()--> lost: `signal` aborts with LOCK_LOST
+ *
+ * Promise: a lease is counted from before the command was sent that began it, less what two clocks may drift apart (1 % and 2 ms), so
+ * it ends here before it ends in Redis. That is noticed by a local timer, though Redis be frozen and no answer come; and after a block of the
+ * event loop by whoever asks first: `held` and assertHeld() look at the clock, not at the timer. An extension that has no answer is tried
+ * again every tenth of the lease; only Redis' own word or the deadline loses it.
+ */
+import type { Clock } from '../clock.ts';
+import { formatMs, type Duration } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Granted, LockRequest, LockScripts } from './lock-scripts.ts';
+import type { LockMeter } from './lock-metrics.ts';
+import type { Lock, ReleaseResult } from './lock.ts';
+import { leaseMs } from './options.ts';
+import { ASK_AGAIN_MS, isPassing, unavailable, type Waiting } from './waiting.ts';
+
+/** What the keeper needs. */
+export interface KeeperParts {
+  waiting: Waiting;
+  clock: Clock;
+  log: Logger;
+  /** For how long a release tries to reach Redis. */
+  deadlineMs: number;
+}
+
+/** What a lease is to do by itself. */
+export interface LeaseHow {
+  /** Extend it for as long as it is held. */
+  autoExtend: boolean;
+  meter: LockMeter;
+}
+
+/** All leases of one process. */
+export class LeaseKeeper {
+  readonly parts: KeeperParts;
+  readonly #held = new Map<string, Lease>();
+
+  constructor(parts: KeeperParts) {
+    this.parts = parts;
+  }
+
+  /** Keeps a lease from now on. */
+  keep(scripts: LockScripts, request: LockRequest, granted: Granted, how: LeaseHow): Lease {
+    const lease = new Lease(this, scripts, request, granted, how);
+    this.#held.set(request.waiterId, lease);
+    return lease;
+  }
+
+  /** Whether the waiter has become a holder, and still is one. */
+  isHolder(waiterId: string): boolean {
+    return this.#held.has(waiterId);
+  }
+
+  /** Somebody has put the holder out. */
+  oust(waiterId: string): void {
+    this.#held.get(waiterId)?.oust();
+  }
+
+  /** The lease is over. */
+  forget(waiterId: string): void {
+    this.#held.delete(waiterId);
+  }
+
+  /** Nothing is extended any more; whoever holds is told by the signal. What is not released ends by itself. */
+  stop(): void {
+    for (const lease of this.#held.values()) lease.abandon();
+  }
+}
+
+/** What two clocks may drift apart while a lease lasts. */
+function driftMs(ttlMs: number): number {
+  return ttlMs * 0.01 + 2;
+}
+
+/** One lease that was granted: the Lock that a caller holds. */
+export class Lease implements Lock {
+  readonly name: string;
+  readonly token: number;
+  readonly #keeper: LeaseKeeper;
+  readonly #scripts: LockScripts;
+  readonly #request: LockRequest;
+  readonly #how: LeaseHow;
+  readonly #grantedAtMs: number;
+  #ttlMs: number;
+  #deadlineMs: number;
+  #extendAtMs: number;
+  #isExtending = false;
+  #timer: NodeJS.Timeout | undefined;
+  #abort: AbortController | undefined;
+  #lost: MillraceError | undefined;
+  #isOusted = false;
+  #released: Promise<ReleaseResult> | undefined;
+
+  constructor(keeper: LeaseKeeper, scripts: LockScripts, request: LockRequest, granted: Granted, how: LeaseHow) {
+    this.name = request.name;
+    this.token = granted.token;
+    this.#keeper = keeper;
+    this.#scripts = scripts;
+    this.#request = request;
+    this.#how = how;
+    this.#grantedAtMs = keeper.parts.clock.monotonicMs();
+    this.#ttlMs = request.ttlMs;
+    this.#deadlineMs = granted.sentAtMs + request.ttlMs - driftMs(request.ttlMs);
+    this.#extendAtMs = this.#nextExtension(granted.sentAtMs);
+    this.#arm(this.#grantedAtMs);
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController();
+      if (this.#lost) this.#abort.abort(this.#lost);
+    }
+    return this.#abort.signal;
+  }
+
+  get held(): boolean {
+    return this.#isHeldAt(this.#now());
+  }
+
+  get names(): readonly string[] {
+    return [this.name];
+  }
+
+  get lost(): MillraceError | undefined {
+    return this.held ? undefined : this.#lost;
+  }
+
+  remainingMs(): number {
+    const nowMs = this.#now();
+    return this.#isHeldAt(nowMs) ? this.#deadlineMs - nowMs : 0;
+  }
+
+  assertHeld(): void {
+    if (this.held) return;
+    throw this.#lost ?? new MillraceError('LOCK_LOST', `lock ${this.name} has been released`, this.#facts());
+  }
+
+  async extend(ttl?: Duration): Promise<void> {
+    this.assertHeld();
+    if (ttl !== undefined) this.#ttlMs = leaseMs(ttl);
+    try {
+      await this.#extendNow();
+    } catch (error) {
+      this.assertHeld();
+      throw unavailable(this.name, error);
+    }
+    this.assertHeld();
+  }
+
+  release(): Promise<ReleaseResult> {
+    this.#released ??= this.#letGo();
+    return this.#released;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  /** It was put out by forceRelease(). */
+  oust(): void {
+    this.#isOusted = true;
+    this.#lose('it was taken away by forceRelease()');
+  }
+
+  /** The locks are stopped. */
+  abandon(): void {
+    this.#end(new MillraceError('CLOSED', `lock ${this.name}: the locks have been stopped`, this.#facts()));
+  }
+
+  #now(): number {
+    return this.#keeper.parts.clock.monotonicMs();
+  }
+
+  #isHeldAt(nowMs: number): boolean {
+    if (this.#released || this.#lost) return false;
+    if (nowMs < this.#deadlineMs) return true;
+    this.#lose(`its lease ran out ${formatMs(nowMs - this.#deadlineMs)} ago`);
+    return false;
+  }
+
+  #nextExtension(fromMs: number): number {
+    return this.#how.autoExtend ? fromMs + this.#ttlMs / 3 : Number.POSITIVE_INFINITY;
+  }
+
+  #arm(nowMs: number): void {
+    clearTimeout(this.#timer);
+    // A tick too early would find the deadline still ahead; Node's timers count whole milliseconds.
+    const inMs = Math.max(1, Math.ceil(Math.min(this.#deadlineMs, this.#extendAtMs) - nowMs));
+    this.#timer = setTimeout(tick, inMs, this);
+  }
+
+  /** The timer's turn: the end has come, or an extension is due. */
+  tick(): void {
+    const nowMs = this.#now();
+    if (!this.#isHeldAt(nowMs)) return;
+    if (nowMs >= this.#extendAtMs) {
+      this.#extendAtMs = nowMs + this.#ttlMs / 10;
+      if (!this.#isExtending) void this.#tryToExtend();
+    }
+    this.#arm(nowMs);
+  }
+
+  async #tryToExtend(): Promise<void> {
+    this.#isExtending = true;
+    try {
+      await this.#extendNow();
+    } catch (error) {
+      this.#how.meter.extended('failed');
+      this.#keeper.parts.log.debug({ err: error, name: this.name, fence: this.token }, 'the lease was not extended');
+    } finally {
+      this.#isExtending = false;
+    }
+  }
+
+  async #extendNow(): Promise<void> {
+    const ttlMs = this.#ttlMs;
+    const { isHeld, sentAtMs } = await this.#scripts.extend(this.#request, this.token, ttlMs);
+    if (this.#released || this.#lost) return;
+    if (!isHeld) return this.#lose('Redis says that it is not held any more');
+    this.#how.meter.extended('extended');
+    // The answer may have taken longer than the old lease: then the signal has aborted, and stays so.
+    if (!this.#isHeldAt(this.#now())) return;
+    this.#deadlineMs = sentAtMs + ttlMs - driftMs(ttlMs);
+    this.#extendAtMs = this.#nextExtension(sentAtMs);
+    this.#arm(this.#now());
+  }
+
+  #lose(why: string): void {
+    if (this.#lost || this.#released) return;
+    const lost = new MillraceError('LOCK_LOST', `lock ${this.name} was lost: ${why}`, this.#facts());
+    this.#how.meter.lost();
+    this.#keeper.parts.log.warn({ name: this.name, fence: this.token }, lost.message);
+    this.#end(lost);
+  }
+
+  #end(reason: MillraceError): void {
+    if (this.#lost || this.#released) return;
+    this.#lost = reason;
+    clearTimeout(this.#timer);
+    this.#keeper.forget(this.#request.waiterId);
+    this.#abort?.abort(reason);
+  }
+
+  #facts(): { name: string; fence: number } {
+    return { name: this.name, fence: this.token };
+  }
+
+  async #letGo(): Promise<ReleaseResult> {
+    const wasHeld = this.held;
+    clearTimeout(this.#timer);
+    this.#keeper.forget(this.#request.waiterId);
+    const result = this.#isOusted ? 'stolen' : await this.#giveBack(wasHeld);
+    this.#how.meter.released(result, this.#now() - this.#grantedAtMs);
+    return result;
+  }
+
+  /** Never rejects: whoever releases has done its work, and nothing that happens now may hide what came of it. */
+  async #giveBack(isInTime: boolean): Promise<ReleaseResult> {
+    const { waiting, deadlineMs, clock, log } = this.#keeper.parts;
+    const sinceMs = this.#now();
+    for (let again = false; ; again = true) {
+      try {
+        const heldMs = this.#now() - this.#grantedAtMs;
+        const { outcome, granted, sentAtMs } = await this.#scripts.release(this.#request, this.token, {
+          heldMs,
+          isInTime,
+          again,
+        });
+        waiting.handOver(this.#scripts, this.name, granted, sentAtMs);
+        // A waiter whose grant was in the answer that was lost finds it by looking.
+        if (again || outcome !== 'released') waiting.poke(this.#scripts, this.name);
+        return outcome;
+      } catch (error) {
+        const isOver = !isInTime || this.#now() - sinceMs >= deadlineMs || this.#now() >= this.#deadlineMs;
+        if (isPassing(error) && !isOver) {
+          await clock.sleep(ASK_AGAIN_MS);
+          continue;
+        }
+        waiting.poke(this.#scripts, this.name);
+        if (this.#now() >= this.#deadlineMs) return 'expired';
+        log.warn({ err: error, ...this.#facts() }, `lock ${this.name} could not be released; its lease will run out`);
+        return 'unknown';
+      }
+    }
+  }
+}
+
+function tick(lease: Lease): void {
+  lease.tick();
+}

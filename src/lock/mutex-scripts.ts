@@ -1,0 +1,247 @@
+/**
+ * The mutex in Redis.
+ *
+ *   free --acquire--> held --release, none waits--> free
+ *                      |--release, one of this process waits--> held by it
+ *                      |--release, one of another process waits--> claimed --watch--> held by it
+ *                      |--lease ends--> free, until a waiter looks        |--claim ends--> free, until a waiter looks
+ *
+ *   millrace:lock:{NAME}         STRING  the holder, `process|waiter|ttl ms|token`, `|claim` while claimed; lives as long as the lease
+ *   millrace:lock:{NAME}:queue   LIST    the waiters, `process|waiter|ttl ms`; 60 s from the last look at it
+ *   millrace:lock:{NAME}:fence   STRING  the last token, `|process` of a claim; a day
+ *
+ * Written by lua/lock/*.lua alone. Redis down: every call throws within the module's deadline.
+ */
+import type { Clock } from '../clock.ts';
+import type { Connections } from '../redis/connect.ts';
+import type { Guard } from '../redis/guard.ts';
+import type { KeySpace } from '../redis/keys.ts';
+import { defineScript, type ScriptClient } from '../redis/script.ts';
+import type {
+  AcquireHow,
+  GivenBack,
+  Gone,
+  Granted,
+  LocalGrant,
+  LockRequest,
+  LockScripts,
+  Queued,
+  Refused,
+  ReleaseHow,
+  ReleaseOutcome,
+} from './lock-scripts.ts';
+import type { Waiting } from './waiting.ts';
+
+/** Of how many locks the keys are kept ready. */
+const KEPT_KEYS = 1_000;
+
+const KEYS = ['holder', 'queue', 'fence'] as const;
+const HOME = ['name', 'channels', 'counts'] as const;
+
+type AcquireReply = ['granted', string] | ['queued', number?] | ['refused', number];
+type GiveReply = [outcome: ReleaseOutcome, waiterId?: string, token?: string];
+
+const acquire = defineScript({
+  file: 'lock/acquire.lua',
+  keys: KEYS,
+  args: ['me', 'mayQueue', 'look', 'again'],
+  reply: (reply: AcquireReply) => reply,
+});
+const release = defineScript({
+  file: 'lock/release.lua',
+  keys: KEYS,
+  args: ['mine', 'nextToken', ...HOME],
+  reply: (reply: GiveReply) => reply,
+});
+const giveBack = defineScript({
+  file: 'lock/give-back.lua',
+  keys: KEYS,
+  args: ['mine', 'entry', 'process', ...HOME],
+  reply: (reply: GiveReply) => reply,
+});
+const watch = defineScript({
+  file: 'lock/watch.lua',
+  keys: KEYS,
+  args: ['me', ...HOME],
+  reply: (reply: ['granted', string] | ['queued', number] | ['gone']) => reply,
+});
+const extend = defineScript({
+  file: 'lock/extend.lua',
+  keys: ['holder', 'fence'],
+  args: ['mine', 'ttlMs'],
+  reply: (isHeld: number) => isHeld === 1,
+});
+const inspect = defineScript({
+  file: 'lock/inspect.lua',
+  keys: KEYS,
+  args: ['shown'],
+  reply: ([holder, leaseMs, lastToken, waiting, ...waiters]: [string | null, number, string, number, ...string[]]) => {
+    return { holder, leaseMs, lastToken: Number(lastToken), waiting, waiters };
+  },
+});
+
+/** A mutex as it stands in Redis; a lease of -2 ms when nobody holds it. */
+type MutexState = Awaited<ReturnType<typeof inspect>>;
+
+/** What the scripts work with. */
+export interface MutexParts {
+  connections: Pick<Connections, 'commands'>;
+  keys: KeySpace;
+  guard: Guard;
+  clock: Clock;
+  waiting: Pick<Waiting, 'processId' | 'channelPrefix' | 'countsReceivers'>;
+}
+
+interface MutexKeys {
+  holder: string;
+  queue: string;
+  fence: string;
+}
+
+/** The scripts of mutexes. */
+export class MutexScripts implements LockScripts {
+  readonly kind = 'm';
+  readonly #parts: MutexParts;
+  readonly #clock: Clock;
+  readonly #process: string;
+  readonly #channels: string;
+  readonly #counts: number;
+  readonly #keys = new Map<string, MutexKeys>();
+
+  constructor(parts: MutexParts) {
+    this.#parts = parts;
+    this.#clock = parts.clock;
+    this.#process = parts.waiting.processId;
+    this.#channels = parts.waiting.channelPrefix;
+    this.#counts = parts.waiting.countsReceivers ? 1 : 0;
+  }
+
+  async acquire(request: LockRequest, how: AcquireHow): Promise<Granted | Queued | Refused> {
+    const args = {
+      me: this.#entryOf(request),
+      mayQueue: how.mayQueue ? 1 : 0,
+      look: how.look ? 1 : 0,
+      again: how.again ? 1 : 0,
+    };
+    const sentAtMs = this.#clock.monotonicMs();
+    const [status, value] = await this.#run(acquire, this.#keysOf(request.name), args);
+    if (status === 'granted') return { status, token: Number(value), sentAtMs };
+    if (status === 'queued') return { status, leftMs: leaseLeft(value) };
+    return { status, isFree: value === NO_KEY };
+  }
+
+  async watch(request: LockRequest): Promise<Granted | Queued | Gone> {
+    const args = { me: this.#entryOf(request), ...this.#home(request.name) };
+    const sentAtMs = this.#clock.monotonicMs();
+    const [status, value] = await this.#run(watch, this.#keysOf(request.name), args);
+    if (status === 'granted') return { status, token: Number(value), sentAtMs };
+    return status === 'queued' ? { status, leftMs: leaseLeft(value) } : { status };
+  }
+
+  async cancel(request: LockRequest): Promise<GivenBack> {
+    return this.#giveBack(request.name, this.#holderPrefix(request), this.#entryOf(request), this.#process);
+  }
+
+  async extend(
+    request: LockRequest,
+    token: number,
+    ttlMs: number,
+    client?: ScriptClient,
+  ): Promise<{ readonly isHeld: boolean; readonly sentAtMs: number }> {
+    const { holder, fence } = this.#keysOf(request.name);
+    const args = { mine: `${this.#entryOf(request)}|${token}`, ttlMs };
+    const sentAtMs = this.#clock.monotonicMs();
+    const keys = { holder, fence };
+    const isHeld = client ? await extend(client, keys, args) : await this.#run(extend, keys, args);
+    return { isHeld, sentAtMs };
+  }
+
+  async release(
+    request: LockRequest,
+    token: number,
+    how: ReleaseHow,
+  ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }> {
+    if (!how.isInTime || how.again) {
+      const back = await this.#giveBack(request.name, this.#holderPrefix(request), '', this.#process);
+      // The first call, whose answer was lost, has let go.
+      return how.again && how.isInTime ? { ...back, outcome: 'released' } : back;
+    }
+    const args = {
+      mine: `${this.#entryOf(request)}|${token}`,
+      nextToken: token + Math.max(1, Math.floor(how.heldMs * 1_000)),
+      ...this.#home(request.name),
+    };
+    const sentAtMs = this.#clock.monotonicMs();
+    const reply = await this.#run(release, this.#keysOf(request.name), args);
+    return given(reply, sentAtMs);
+  }
+
+  /** Puts out whoever holds the lock; false when nobody does. */
+  async force(name: string): Promise<boolean> {
+    // Waiters of this process are told by message too, as those of any other.
+    const { outcome } = await this.#giveBack(name, '', '', '');
+    return outcome === 'released';
+  }
+
+  /** The lock as it stands, with the first waiters. */
+  async inspect(name: string, shown: number): Promise<MutexState> {
+    return this.#run(inspect, this.#keysOf(name), { shown });
+  }
+
+  /** The key that names the lock's node on a Cluster. */
+  keyOf(name: string): string {
+    return this.#keysOf(name).holder;
+  }
+
+  async #giveBack(
+    name: string,
+    mine: string,
+    entry: string,
+    process: string,
+  ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }> {
+    const args = { mine, entry, process, ...this.#home(name) };
+    const sentAtMs = this.#clock.monotonicMs();
+    const reply = await this.#run(giveBack, this.#keysOf(name), args);
+    return given(reply, sentAtMs);
+  }
+
+  #run<K, A, T>(script: (client: ScriptClient, keys: K, args: A) => Promise<T>, keys: K, args: A): Promise<T> {
+    const client = this.#parts.connections.commands();
+    return this.#parts.guard.run(() => script(client, keys, args));
+  }
+
+  #home(name: string): Record<(typeof HOME)[number], string | number> {
+    return { name, channels: this.#channels, counts: this.#counts };
+  }
+
+  #holderPrefix({ waiterId }: LockRequest): string {
+    return `${this.#process}|${waiterId}|`;
+  }
+
+  #entryOf(request: LockRequest): string {
+    return `${this.#process}|${request.waiterId}|${request.ttlMs}`;
+  }
+
+  #keysOf(name: string): MutexKeys {
+    const known = this.#keys.get(name);
+    if (known) return known;
+    const { keys } = this.#parts;
+    const made = { holder: keys(name), queue: keys(name, 'queue'), fence: keys(name, 'fence') };
+    if (this.#keys.size >= KEPT_KEYS) this.#keys.clear();
+    this.#keys.set(name, made);
+    return made;
+  }
+}
+
+/** What PTTL says of a key that is not there. */
+const NO_KEY = -2;
+
+function leaseLeft(pttl: number | undefined): number | undefined {
+  if (pttl === undefined) return undefined;
+  return pttl === NO_KEY ? 0 : pttl;
+}
+
+function given([outcome, waiterId, token]: GiveReply, sentAtMs: number): GivenBack & { outcome: ReleaseOutcome } {
+  const granted: LocalGrant[] = waiterId === undefined ? [] : [{ waiterId, token: Number(token) }];
+  return { outcome, granted, sentAtMs };
+}

@@ -1,0 +1,263 @@
+/**
+ * Rate limits: how much a key may take in a time, over all processes.
+ *
+ * Promise: see redis-limiter.ts for limiters and concurrency.ts for how many at once. One channel, `PREFIX:rate:changed`, tells all
+ * processes of whatever ends a refusal early; it is listened to from the first call on.
+ * Redis down: each limiter's `onError`; a breaker keeps calls from waiting for a deadline each.
+ */
+import { z } from 'zod';
+import { systemClock, type Clock } from '../clock.ts';
+import type { Duration } from '../durations.ts';
+import { MillraceError } from '../errors.ts';
+import { silentLogger, type Logger } from '../log.ts';
+import { Broadcast } from '../redis/broadcast.ts';
+import type { Connections } from '../redis/connect.ts';
+import { Guard } from '../redis/guard.ts';
+import { createKeySpace, DEFAULT_PREFIX, type KeySpace } from '../redis/keys.ts';
+import { checkOptions, durationOption } from '../schema.ts';
+import { ConcurrencyLimit, type ConcurrencyOptions } from './concurrency.ts';
+import type { Limiter } from './limiter.ts';
+import { readMessage } from './messages.ts';
+import type { OnError } from './outage.ts';
+import { fillIn, nameOption, policiesOption, type Policy, type PolicyInfo } from './policies.ts';
+import { createRateLimitMetrics, type RateLimitMetrics, type RateLimitMetricsRegistry } from './rate-limit-metrics.ts';
+import { RedisLimiter } from './redis-limiter.ts';
+import { Waits } from './wait.ts';
+
+/** Options of the rate limits of a process. */
+export interface LimitsOptions {
+  /** What all keys begin with. Default `millrace`. */
+  prefix?: string | undefined;
+  /**
+   * While Redis does not answer: `allow` lets everything through, `deny` refuses everything, `local` lets each process keep its share of the
+   * limits. Default `allow`: an outage of the limiter should not be one of the service. `deny` where a limit guards against guessing.
+   */
+  onError?: OnError | undefined;
+  /** How long a call waits for Redis. Default 100 ms. Too short, and a busy server is taken for one that is down. */
+  deadline?: Duration | undefined;
+  /** How many processes share the limits under `local`. Default 1: each lets in all of it. */
+  instances?: number | undefined;
+  /** How many refusals each limiter remembers, to answer them without a round trip. Default 10,000; 0 for none. */
+  denyCacheSize?: number | undefined;
+  /** How long a refusal is remembered at most. Default 1 min: so long may a key that Redis lost stay refused. */
+  denyCacheFor?: Duration | undefined;
+  log?: Logger | undefined;
+  clock?: Clock | undefined;
+  /** Where to count. Default: nowhere. */
+  metrics?: RateLimitMetricsRegistry | undefined;
+}
+
+/** Options of a limiter. */
+export interface LimiterOptions {
+  /** One to eight rules; a call must pass all of them. */
+  policies: readonly Policy[];
+  /** In the place of that of the limits. */
+  onError?: OnError | undefined;
+}
+
+/** The rate limits of one process. */
+export interface Limits {
+  /**
+   * The limiter of that name, the same one each time.
+   *
+   * @throws MillraceError OPTIONS_INVALID, also when the name is in use with other options
+   */
+  limiter(name: string, options: LimiterOptions): Limiter;
+  /** The concurrency limit of that name, likewise. */
+  concurrency(name: string, options: ConcurrencyOptions): ConcurrencyLimit;
+  /** Ends what waits. Safe to call twice; afterwards calls throw CLOSED. */
+  stop(): Promise<void>;
+}
+
+const MOST_LIMITERS = 1_000;
+const onErrorOption = z.enum(['allow', 'deny', 'local']).optional();
+
+const limitsSchema = z.strictObject({
+  prefix: z.string().default(DEFAULT_PREFIX),
+  onError: onErrorOption.default('allow'),
+  deadline: durationOption.refine((ms) => ms >= 1, 'expected at least 1 ms').default(100),
+  instances: z.int().positive().default(1),
+  denyCacheSize: z.int().nonnegative().default(10_000),
+  denyCacheFor: durationOption.default(60_000),
+  log: z.custom<Logger>((value) => typeof value === 'object' && value !== null, 'expected a logger').optional(),
+  clock: z.custom<Clock>((value) => typeof value === 'object' && value !== null, 'expected a clock').optional(),
+  metrics: z
+    .custom<RateLimitMetricsRegistry>((value) => typeof value === 'object' && value !== null, 'expected a registry')
+    .optional(),
+});
+
+/** The options that an app gives, as the platform checks them. */
+export const limitsOptionsSchema = limitsSchema.omit({ prefix: true, log: true, clock: true, metrics: true }).partial();
+
+const limiterSchema = z.strictObject({ policies: policiesOption, onError: onErrorOption });
+
+/**
+ * The rate limits of a process.
+ *
+ * @example
+ * const limits = createLimits(connections, { onError: 'local', instances: 4 });
+ * const api = limits.limiter('api', { policies: [{ limit: 20, per: '1s', burst: 40 }] });
+ * const { allowed, retryAfterMs } = await api.consume(`user:${userId}`);
+ * @throws MillraceError OPTIONS_INVALID
+ */
+export function createLimits(
+  connections: Pick<Connections, 'commands' | 'subscriber' | 'label'>,
+  options: LimitsOptions = {},
+): Limits {
+  return new RedisLimits(connections, checkOptions(limitsSchema, options, 'createLimits'));
+}
+
+type Checked = z.output<typeof limitsSchema>;
+
+class RedisLimits implements Limits {
+  readonly #connections: Pick<Connections, 'commands' | 'subscriber' | 'label'>;
+  readonly #options: Checked;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #keys: KeySpace;
+  readonly #metrics: RateLimitMetrics;
+  readonly #guard: Guard;
+  readonly #waits: Waits;
+  readonly #channel: string;
+  readonly #broadcast: Broadcast;
+  readonly #limiters = new Map<string, { limiter: RedisLimiter; said: string }>();
+  readonly #concurrency = new Map<string, { limit: ConcurrencyLimit; said: string }>();
+  #isStopped = false;
+
+  constructor(connections: Pick<Connections, 'commands' | 'subscriber' | 'label'>, options: Checked) {
+    const { prefix, clock = systemClock, log = silentLogger, metrics, deadline } = options;
+    this.#connections = connections;
+    this.#options = options;
+    this.#clock = clock;
+    this.#log = log.child({ module: 'rate-limit' });
+    this.#keys = createKeySpace(prefix, 'rate');
+    this.#metrics = createRateLimitMetrics(metrics, MOST_LIMITERS);
+    this.#waits = new Waits(clock);
+    this.#channel = `${prefix}:rate:changed`;
+    this.#guard = new Guard({
+      deadlineMs: deadline,
+      clock,
+      label: connections.label,
+      onOpen: (failure) => this.#log.warn({ err: failure }, 'rate limits go on without Redis'),
+      onClose: () => this.#onRedisBack(),
+    });
+    this.#broadcast = new Broadcast(this.#channel, connections, this.#log, {
+      onMessage: (text) => this.#onMessage(text),
+      onLive: () => this.#setLive(true),
+      onLost: () => this.#setLive(false),
+    });
+  }
+
+  limiter(name: string, options: LimiterOptions): Limiter {
+    const owner = `limiter ${name}`;
+    this.#checkName(name, owner, this.#limiters.size);
+    const { policies, onError = this.#options.onError } = checkOptions(limiterSchema, options, owner);
+    const infos = fillIn(policies);
+    const said = JSON.stringify([infos, onError]);
+    const known = this.#limiters.get(name);
+    if (known) {
+      mustBeSame(owner, known.said, said);
+      return known.limiter;
+    }
+    const limiter = this.#createLimiter(name, infos, onError);
+    limiter.setLive(this.#broadcast.isLive);
+    this.#limiters.set(name, { limiter, said });
+    return limiter;
+  }
+
+  concurrency(name: string, options: ConcurrencyOptions): ConcurrencyLimit {
+    const owner = `concurrency ${name}`;
+    this.#checkName(name, owner, this.#concurrency.size);
+    const said = JSON.stringify(options);
+    const known = this.#concurrency.get(name);
+    if (known) {
+      mustBeSame(owner, known.said, said);
+      return known.limit;
+    }
+    const { prefix, onError, instances } = this.#options;
+    const limit = new ConcurrencyLimit(name, options, {
+      connections: this.#connections,
+      prefix,
+      guard: this.#guard,
+      clock: this.#clock,
+      log: this.#log,
+      onError,
+      instances,
+      onOutcome: this.#metrics.slot,
+    });
+    this.#concurrency.set(name, { limit, said });
+    return limit;
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#waits.stop();
+    for (const { limiter } of this.#limiters.values()) limiter.stop();
+    for (const { limit } of this.#concurrency.values()) limit.stop();
+    this.#broadcast.close();
+    this.#guard.close();
+  }
+
+  #createLimiter(name: string, policies: readonly PolicyInfo[], onError: OnError): RedisLimiter {
+    const { instances, denyCacheSize, denyCacheFor } = this.#options;
+    return new RedisLimiter(name, policies, {
+      client: () => this.#connections.commands(),
+      open: () => this.#open(),
+      guard: this.#guard,
+      keys: this.#keys,
+      channel: this.#channel,
+      waits: this.#waits,
+      clock: this.#clock,
+      log: this.#log,
+      meter: this.#metrics.forLimiter(name),
+      onError,
+      instances,
+      denyCache: { size: denyCacheSize, longestMs: denyCacheFor },
+    });
+  }
+
+  #open(): void {
+    if (this.#isStopped) throw closed();
+    // Until it is live, every refusal is asked for.
+    this.#broadcast.open().catch((error: unknown) => this.#log.debug({ err: error }, 'no channel'));
+  }
+
+  #checkName(name: unknown, owner: string, count: number): void {
+    if (this.#isStopped) throw closed();
+    if (!nameOption.safeParse(name).success)
+      throw new MillraceError('OPTIONS_INVALID', `${owner}: name: expected up to 64 letters, digits and _ . -`, {
+        name,
+      });
+    if (count >= MOST_LIMITERS)
+      throw new MillraceError(
+        'OPTIONS_INVALID',
+        `${owner}: there are ${MOST_LIMITERS} already; what differs by user or tenant is the key, not the limiter`,
+        { name },
+      );
+  }
+
+  #onMessage(text: string): void {
+    const { limiter: name, key } = readMessage(text);
+    const known = this.#limiters.get(name);
+    if (key === undefined) known?.limiter.onPoliciesChanged();
+    else known?.limiter.onKeyFreed(key);
+  }
+
+  #setLive(isLive: boolean): void {
+    for (const { limiter } of this.#limiters.values()) limiter.setLive(isLive);
+  }
+
+  #onRedisBack(): void {
+    this.#log.info('rate limits are kept in Redis again');
+    for (const { limiter } of this.#limiters.values()) limiter.onRedisBack();
+  }
+}
+
+function mustBeSame(owner: string, known: string, now: string): void {
+  if (known === now) return;
+  throw new MillraceError('OPTIONS_INVALID', `${owner}: is there already with other options`, {});
+}
+
+function closed(): MillraceError {
+  return new MillraceError('CLOSED', 'the rate limits have been stopped', {});
+}

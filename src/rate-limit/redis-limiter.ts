@@ -1,0 +1,273 @@
+/**
+ * A limiter on Redis: one script decides by all policies of a call.
+ *
+ * Promise: a call takes its cost from all policies or from none; a refused one takes nothing; the server's clock decides. A call
+ * costs one round trip, a refusal that is known none.
+ *
+ *   PREFIX:rate:{LIMITER/KEY}             STRING  the state of a limiter's only policy, by GCRA or token bucket
+ *   PREFIX:rate:{LIMITER/KEY}:f :s :l     fixed window STRING, sliding window HASH, sliding log ZSET
+ *   PREFIX:rate:{LIMITER/KEY}:POLICY...   the same, where there are several policies
+ *   PREFIX:rate:{LIMITER/KEY}:block       STRING  while every call is refused
+ *
+ * They all expire as soon as they make no difference.
+ * Redis down: consume() and peek() answer by `onError` within the deadline; what changes something throws.
+ */
+import { randomBytes } from 'node:crypto';
+import { isMillraceError, MillraceError, describeValue } from '../errors.ts';
+import type { Clock } from '../clock.ts';
+import { toMs, type Duration } from '../durations.ts';
+import type { ScriptClient } from '../redis/script.ts';
+import type { KeySpace } from '../redis/keys.ts';
+import type { Logger } from '../log.ts';
+import { DenyCache, type DenyCacheOptions } from './deny-cache.ts';
+import { resultOf } from './decision.ts';
+import type { ConsumeOptions, ConsumeResult, Limiter, LimitWaitOptions } from './limiter.ts';
+import { LocalShare } from './local-share.ts';
+import { keyMessage, policiesMessage } from './messages.ts';
+import { withoutRedis, type OnError } from './outage.ts';
+import { changed, type PolicyChange, type PolicyInfo } from './policies.ts';
+import { PolicyBook } from './policy-book.ts';
+import type { LimiterMeter } from './rate-limit-metrics.ts';
+import { consumeGcra, consumeScript, forgetScript, refundScript, setPolicyScript, type Decision } from './scripts.ts';
+import type { Waits } from './wait.ts';
+
+/** What a limiter is made of. */
+export interface RedisLimiterParts {
+  client: () => ScriptClient;
+  /** Starts what the first call needs. @throws MillraceError CLOSED */
+  open: () => void;
+  guard: { run<T>(call: () => Promise<T>): Promise<T> };
+  keys: KeySpace;
+  channel: string;
+  waits: Waits;
+  clock: Clock;
+  log: Logger;
+  meter: LimiterMeter;
+  onError: OnError;
+  instances: number;
+  denyCache: DenyCacheOptions;
+}
+
+const DEFAULT_WAIT_MS = 10_000;
+const PLAIN = /^[\w:./@-]+$/;
+const LONGEST_KEY = 512;
+/** Tells the calls of this process from those of others. */
+const PROCESS = randomBytes(6).toString('base64url');
+let callCount = 0;
+
+/** A limiter. */
+export class RedisLimiter implements Limiter {
+  readonly name: string;
+  readonly #parts: RedisLimiterParts;
+  readonly #book: PolicyBook;
+  readonly #denials: DenyCache;
+  readonly #share: LocalShare;
+  /** What the keys of all keys begin with. */
+  readonly #head: string;
+  #isOpen = false;
+
+  constructor(name: string, policies: readonly PolicyInfo[], parts: RedisLimiterParts) {
+    this.name = name;
+    this.#parts = parts;
+    this.#head = parts.keys(`${name}/`).slice(0, -1);
+    this.#denials = new DenyCache(parts.denyCache);
+    this.#share = new LocalShare(parts.instances);
+    const changes = this.#changesKey();
+    this.#book = new PolicyBook({
+      limiter: name,
+      policies,
+      read: () => parts.guard.run(() => parts.client().hgetall(changes)),
+      onChange: () => this.#denials.clear(),
+      log: parts.log,
+    });
+  }
+
+  get policies(): readonly PolicyInfo[] {
+    return this.#book.plan.policies;
+  }
+
+  consume(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
+    const cost = options?.cost ?? 1;
+    const known = this.#denials.find(key, cost, this.#parts.clock.monotonicMs());
+    if (known === undefined) return this.#decide(key, cost, true);
+    this.#parts.meter.counted(known);
+    return Promise.resolve(known);
+  }
+
+  peek(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
+    return this.#decide(key, options?.cost ?? 1, false);
+  }
+
+  async require(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
+    const result = await this.consume(key, options);
+    if (result.allowed) return result;
+    const { policy, limit, remaining, retryAfterMs } = result;
+    const when = retryAfterMs === Infinity ? 'a call of this cost never passes' : `ask again in ${retryAfterMs} ms`;
+    const message = `${this.name}: ${policy} refuses the call; ${when}`;
+    throw new MillraceError('RATE_LIMITED', message, { limiter: this.name, policy, limit, remaining, retryAfterMs });
+  }
+
+  async wait(key: string, { max, signal, ...options }: LimitWaitOptions = {}): Promise<ConsumeResult> {
+    const maxMs = max === undefined ? DEFAULT_WAIT_MS : toMs(max);
+    return this.#parts.waits.wait(`${this.name}/${key}`, () => this.consume(key, options), { maxMs, signal });
+  }
+
+  async refund(key: string, cost: number = 1): Promise<void> {
+    this.#check(key, cost);
+    await this.#whenOpen();
+    const { take: plan, suffixes } = this.#book.plan;
+    const base = this.#keyOf(key);
+    const states = suffixes.map((suffix) => base + suffix);
+    const args = { plan, cost, channel: this.#parts.channel, message: keyMessage(this.name, key) };
+    await this.#parts.guard.run(() => refundScript(this.#parts.client(), { states }, args));
+    this.#denials.forget(key);
+  }
+
+  async reset(key: string): Promise<void> {
+    this.#check(key, 1);
+    await this.#whenOpen();
+    const base = this.#keyOf(key);
+    await this.#forget(key, [`${base}:block`, ...this.#book.plan.suffixes.map((suffix) => base + suffix)]);
+  }
+
+  async block(key: string, duration: Duration): Promise<void> {
+    this.#check(key, 1);
+    const ms = toMs(duration);
+    if (ms < 1) throw invalid(`${this.name}: block: expected at least 1 ms`, { duration });
+    await this.#whenOpen();
+    const block = `${this.#keyOf(key)}:block`;
+    await this.#parts.guard.run(() => this.#parts.client().set(block, '1', 'PX', ms));
+  }
+
+  async unblock(key: string): Promise<void> {
+    this.#check(key, 1);
+    await this.#whenOpen();
+    await this.#forget(key, [`${this.#keyOf(key)}:block`]);
+  }
+
+  async setPolicy(name: string, change: PolicyChange | undefined): Promise<void> {
+    const policy = this.#book.ofCode(name);
+    if (!policy) {
+      const known = this.policies.map((one) => one.name).join(', ');
+      throw invalid(`${this.name}: setPolicy: no policy ${describeValue(name)}; there are ${known}`, { name });
+    }
+    if (change !== undefined) changed(policy, change);
+    await this.#whenOpen();
+    const args = {
+      name,
+      change: change === undefined ? '' : JSON.stringify(change),
+      channel: this.#parts.channel,
+      message: policiesMessage(this.name),
+    };
+    await this.#parts.guard.run(() => setPolicyScript(this.#parts.client(), { changes: this.#changesKey() }, args));
+    this.#book.expire();
+    await this.#book.read();
+  }
+
+  /** A message told that there may be room for the key again. */
+  onKeyFreed(key: string): void {
+    this.#denials.forget(key);
+  }
+
+  /** A message told that policies have changed, or messages may have been missed. */
+  onPoliciesChanged(): void {
+    this.#denials.clear();
+    this.#book.expire();
+    if (this.#isOpen) void this.#book.read();
+  }
+
+  /** Whether messages arrive. */
+  setLive(isLive: boolean): void {
+    this.#denials.setLive(isLive);
+    if (isLive) this.onPoliciesChanged();
+  }
+
+  /** Redis answers again. */
+  onRedisBack(): void {
+    this.#share.clear();
+  }
+
+  /** Calls throw CLOSED from now on. */
+  stop(): void {
+    this.#isOpen = false;
+    this.#denials.setLive(false);
+  }
+
+  async #decide(key: string, cost: number, takes: boolean): Promise<ConsumeResult> {
+    this.#check(key, cost);
+    if (!this.#isOpen) await this.#whenOpen();
+    else if (this.#book.isStale) void this.#book.read();
+    const { guard, clock, meter } = this.#parts;
+    const { plan } = this.#book;
+    const { epoch } = this.#denials;
+    const sentAtMs = clock.monotonicMs();
+    let result: ConsumeResult;
+    try {
+      if (!this.#isOpen) throw this.#book.failure;
+      result = resultOf(plan.policies, await guard.run(() => this.#send(key, cost, takes)));
+      if (takes && !result.allowed && !plan.countsDenied) this.#denials.keep(key, cost, result, sentAtMs, epoch);
+    } catch (error) {
+      if (!isMillraceError(error) || !error.code.startsWith('REDIS_')) throw error;
+      result = withoutRedis(this.#parts.onError, this.#share, plan.policies, {
+        key,
+        cost,
+        takes,
+        nowMs: clock.monotonicMs(),
+      });
+    }
+    if (takes) meter.counted(result);
+    return result;
+  }
+
+  #send(key: string, cost: number, takes: boolean): Promise<Decision> {
+    const { plan } = this.#book;
+    const base = this.#keyOf(key);
+    if (takes && plan.gcra !== undefined) return consumeGcra(this.#parts.client(), base, plan.gcra, cost);
+    const states: string[] = [];
+    for (const suffix of plan.suffixes) states.push(base + suffix);
+    const call = plan.hasLog && takes ? `${PROCESS}${(callCount++).toString(36)}` : '';
+    return consumeScript(
+      this.#parts.client(),
+      { block: `${base}:block`, states },
+      { plan: takes ? plan.take : plan.look, cost, call },
+    );
+  }
+
+  async #forget(key: string, kept: readonly string[]): Promise<void> {
+    const args = { channel: this.#parts.channel, message: keyMessage(this.name, key) };
+    await this.#parts.guard.run(() => forgetScript(this.#parts.client(), { kept }, args));
+    this.#denials.forget(key); // The message to this process itself may come later than the answer.
+  }
+
+  /** Changes that were made before this process began are known before its first call: unless they are, Redis is not asked. */
+  async #whenOpen(): Promise<void> {
+    this.#parts.open();
+    if (this.#isOpen) return;
+    await this.#book.read();
+    this.#isOpen = this.#book.failure === undefined;
+  }
+
+  #keyOf(key: string): string {
+    // Ordinary keys have nothing to encode.
+    return PLAIN.test(key) ? `${this.#head}${key}}` : this.#parts.keys(`${this.name}/${key}`);
+  }
+
+  #changesKey(): string {
+    return this.#parts.keys(this.name, 'policies');
+  }
+
+  #check(key: unknown, cost: unknown): void {
+    if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY)
+      throw new MillraceError(
+        'KEY_INVALID',
+        `${this.name}: expected a key of 1 to ${LONGEST_KEY} characters, got ${describeValue(key)}`,
+        { limiter: this.name },
+      );
+    if (!Number.isSafeInteger(cost) || (cost as number) < 1)
+      throw invalid(`${this.name}: cost: expected a whole number from 1 on, got ${describeValue(cost)}`, { cost });
+  }
+}
+
+function invalid(message: string, facts: Record<string, unknown>): MillraceError {
+  return new MillraceError('OPTIONS_INVALID', message, facts);
+}
