@@ -23,12 +23,13 @@ local function whole(n) return string.format('%.0f', n) end
 -- than this one is `ahead`: it is stored as what it is taken for, even by a refused call, or it would hold up for ever.
 local look, take = {}, {}
 
--- STRING: the ns since 1970 at which the bucket is full again, as digits of the us and three of the ns.
+-- STRING: when the bucket is full again: us since 1970, and three more digits where ns matter.
 function look.g(p)
   local full, need = p.limit * p.span, cost * p.span
   local stored = redis.call('GET', p.key)
   p.debt = 0
   if stored then
+    if #stored < 19 then stored = stored .. '000' end
     p.debt = max((tonumber(string.sub(stored, 1, -4)) - now) * 1000 + tonumber(string.sub(stored, -3)), 0)
     p.ahead = p.debt > full
     p.debt = min(p.debt, full)

@@ -13,6 +13,7 @@ local give = {}
 function give.g(key, span)
   local stored = redis.call('GET', key)
   if not stored then return 0 end
+  if #stored < 19 then stored = stored .. '000' end
   local us, ns = tonumber(string.sub(stored, 1, -4)), tonumber(string.sub(stored, -3)) - cost * span
   us, ns = us + math.floor(ns / 1000), ns % 1000
   redis.call('SET', key, string.format('%.0f%03d', us, ns), 'KEEPTTL')

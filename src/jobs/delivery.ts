@@ -16,7 +16,7 @@ import type { RedisClient } from '../redis/clients.ts';
 import { explainRedisError } from '../redis/explain.ts';
 import { isNoScript } from '../redis/script.ts';
 import { loadScripts } from './bull-scripts.ts';
-import { Deadlines } from '../redis/deadlines.ts';
+import { Dated, Deadlines } from '../redis/deadlines.ts';
 import type { OpenQueue, QueueSet } from './queue-set.ts';
 import { Withdrawals } from './withdrawals.ts';
 
@@ -38,17 +38,22 @@ export interface Shipment<T> {
 }
 
 /** A shipment on its way, and what is known of it. One object for all of it, because there is one for each enqueue. */
-interface Trip<T> {
+class Trip<T> extends Dated {
   readonly shipment: Shipment<T>;
-  /** Its deadline, in monotonic ms. */
-  readonly atMs: number;
   readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;
-  wasSent: boolean;
+  wasSent = false;
   /** What it met the last time. */
-  failure: MillraceError | undefined;
+  failure: MillraceError | undefined = undefined;
   /** Set when its time is over. */
-  late: MillraceError | undefined;
+  late: MillraceError | undefined = undefined;
+
+  constructor(atMs: number, shipment: Shipment<T>, resolve: (value: T) => void, reject: (error: unknown) => void) {
+    super(atMs);
+    this.shipment = shipment;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
 }
 
 const RETRY_AFTER_MS = 25;
@@ -75,7 +80,7 @@ export class Delivery {
   deliver<T>(shipment: Shipment<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const atMs = this.#clock.monotonicMs() + shipment.deadlineMs;
-      const trip: Trip<T> = { shipment, atMs, resolve, reject, wasSent: false, failure: undefined, late: undefined };
+      const trip = new Trip(atMs, shipment, resolve, reject);
       this.#deadlines.add(trip as Trip<unknown>);
       if (shipment.queue.redis.status === 'ready') this.#bringAtOnce(trip);
       else void this.#bring(trip as Trip<unknown>, undefined);

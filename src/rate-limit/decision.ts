@@ -1,7 +1,7 @@
 /** What a caller is told, made of the numbers of the script. */
 import type { ConsumeResult, DecisionSource, PolicyResult } from './limiter.ts';
-import type { PolicyInfo } from './policies.ts';
-import { FIRST_POLICY, NUMBERS_A_POLICY, type Decision } from './scripts.ts';
+import type { Bucket, PolicyInfo } from './policies.ts';
+import { FIRST_POLICY, NUMBERS_A_POLICY, type BucketDecision, type Decision } from './scripts.ts';
 
 /** The name under which a blocked key is refused. */
 export const BLOCK = 'block';
@@ -24,6 +24,36 @@ export function resultOf(policies: readonly PolicyInfo[], decision: Decision): C
     at += NUMBERS_A_POLICY;
   }
   return summed(results, 'redis', Math.ceil((decision[1] ?? 0) / 1_000));
+}
+
+/** The result of what the server decided on a bucket, with the arithmetic of consume.lua. */
+export function resultOfBucket(bucket: Bucket, cost: number, said: BucketDecision): ConsumeResult {
+  const { policy, fullNs, intervalNs } = bucket;
+  const passes = typeof said === 'number';
+  const debtNs = passes ? said : said[2];
+  const lacksNs = passes ? 0 : debtNs + cost * intervalNs - fullNs;
+  const result: PolicyResult = {
+    policy: policy.name,
+    allowed: lacksNs <= 0,
+    limit: policy.burst,
+    remaining: Math.floor((fullNs - debtNs) / intervalNs),
+    retryAfterMs: lacksNs <= 0 ? 0 : cost > policy.burst ? Infinity : Math.ceil(lacksNs / 1_000_000),
+    resetMs: Math.ceil(debtNs / 1_000_000),
+    shadow: false,
+  };
+  if (!passes) return summed([result], 'redis', Math.ceil(said[1] / 1_000));
+  const { remaining, resetMs } = result;
+  return {
+    allowed: true,
+    policy: policy.name,
+    limit: policy.burst,
+    remaining,
+    retryAfterMs: 0,
+    resetMs,
+    policies: [result],
+    source: 'redis',
+    shadow: false,
+  };
 }
 
 /** One answer for all policies. */

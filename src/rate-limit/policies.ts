@@ -49,6 +49,16 @@ export interface PolicyInfo {
   readonly shadow: boolean;
 }
 
+/** The only policy of a limiter, by GCRA or token bucket. Texts are what the script takes, laid out once. */
+export interface Bucket {
+  readonly policy: PolicyInfo;
+  /** What the empty bucket takes to fill, and what a unit takes, in ns. */
+  readonly fullNs: number;
+  readonly intervalNs: number;
+  readonly full: string;
+  readonly interval: string;
+}
+
 /** Policies as the scripts take them. */
 export interface Plan {
   readonly policies: readonly PolicyInfo[];
@@ -58,7 +68,7 @@ export interface Plan {
   /** What follows the key of a limiter's key for each policy's state. */
   readonly suffixes: readonly string[];
   /** For consume-gcra.lua; undefined when there is more to it than one bucket. */
-  readonly gcra: string | undefined;
+  readonly bucket: Bucket | undefined;
   /** Whether calls must be told apart. */
   readonly hasLog: boolean;
   /** Whether every refusal must reach the server, because it counts. */
@@ -187,10 +197,16 @@ export function layOut(policies: readonly PolicyInfo[]): Plan {
       // A state of one kind is never read as one of another: a policy that changes its algorithm begins anew.
       return `${policies.length > 1 ? `:${policy.name}` : ''}${kind === 'g' ? '' : `:${kind}`}`;
     }),
-    gcra: isOneBucket ? `${first.burst} ${intervalNs(first.limit, first.perMs)}` : undefined,
+    bucket: isOneBucket ? bucketOf(first) : undefined,
     hasLog: policies.some(({ algorithm }) => algorithm === 'sliding-log'),
     countsDenied: policies.some(({ countDenied }) => countDenied),
   };
+}
+
+function bucketOf(policy: PolicyInfo): Bucket {
+  const interval = intervalNs(policy.limit, policy.perMs);
+  const fullNs = policy.burst * interval;
+  return { policy, fullNs, intervalNs: interval, full: `${fullNs}`, interval: `${interval}` };
 }
 
 function termOf(policy: PolicyInfo): string {

@@ -16,19 +16,29 @@ import { randomBytes } from 'node:crypto';
 import { isMillraceError, MillraceError, describeValue } from '../errors.ts';
 import type { Clock } from '../clock.ts';
 import { toMs, type Duration } from '../durations.ts';
-import type { ScriptClient } from '../redis/script.ts';
+import type { Guard } from '../redis/guard.ts';
+import { isNoScript, type ScriptClient } from '../redis/script.ts';
 import type { KeySpace } from '../redis/keys.ts';
 import type { Logger } from '../log.ts';
 import { DenyCache, type DenyCacheOptions } from './deny-cache.ts';
-import { resultOf } from './decision.ts';
+import { resultOf, resultOfBucket } from './decision.ts';
 import type { ConsumeOptions, ConsumeResult, Limiter, LimitWaitOptions } from './limiter.ts';
 import { LocalShare } from './local-share.ts';
 import { keyMessage, policiesMessage } from './messages.ts';
 import { withoutRedis, type OnError } from './outage.ts';
-import { changed, type PolicyChange, type PolicyInfo } from './policies.ts';
+import { changed, type Bucket, type PolicyChange, type PolicyInfo } from './policies.ts';
 import { PolicyBook } from './policy-book.ts';
 import type { LimiterMeter } from './rate-limit-metrics.ts';
-import { consumeGcra, consumeScript, forgetScript, refundScript, setPolicyScript, type Decision } from './scripts.ts';
+import {
+  askBucket,
+  teachBucket,
+  consumeScript,
+  type BucketDecision,
+  forgetScript,
+  refundScript,
+  setPolicyScript,
+  type Decision,
+} from './scripts.ts';
 import type { Waits } from './wait.ts';
 
 /** What a limiter is made of. */
@@ -36,7 +46,7 @@ export interface RedisLimiterParts {
   client: () => ScriptClient;
   /** Starts what the first call needs. @throws MillraceError CLOSED */
   open: () => void;
-  guard: { run<T>(call: () => Promise<T>): Promise<T> };
+  guard: Pick<Guard, 'run' | 'watch'>;
   keys: KeySpace;
   channel: string;
   waits: Waits;
@@ -89,9 +99,12 @@ export class RedisLimiter implements Limiter {
   consume(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
     const cost = options?.cost ?? 1;
     const known = this.#denials.find(key, cost, this.#parts.clock.monotonicMs());
-    if (known === undefined) return this.#decide(key, cost, true);
-    this.#parts.meter.counted(known);
-    return Promise.resolve(known);
+    if (known !== undefined) {
+      this.#parts.meter.counted(known);
+      return Promise.resolve(known);
+    }
+    const { bucket } = this.#book.plan;
+    return bucket && this.#isOpen ? this.#pour(key, cost, bucket) : this.#decide(key, cost, true);
   }
 
   peek(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
@@ -193,7 +206,38 @@ export class RedisLimiter implements Limiter {
     this.#denials.setLive(false);
   }
 
-  async #decide(key: string, cost: number, takes: boolean): Promise<ConsumeResult> {
+  /** What #decide() does, for a call on one bucket: what nearly every request of an app waits for, so with no promise to spare. */
+  #pour(key: string, cost: number, bucket: Bucket): Promise<ConsumeResult> {
+    return new Promise((resolve, reject) => {
+      this.#check(key, cost); // What it throws rejects.
+      if (this.#book.isStale) void this.#book.read();
+      const { guard, clock, meter, client } = this.#parts;
+      const { epoch } = this.#denials;
+      const sentAtMs = clock.monotonicMs();
+      const answered = (said: BucketDecision): void => {
+        const result = resultOfBucket(bucket, cost, said);
+        if (!result.allowed) this.#denials.keep(key, cost, result, sentAtMs, epoch);
+        meter.counted(result);
+        resolve(result);
+      };
+      const failed = (failure: MillraceError): void => {
+        if (failure.code === 'CLOSED') reject(failure);
+        else resolve(this.#decide(key, cost, true, failure));
+      };
+      const state = this.#keyOf(key);
+      guard.watch(
+        () => askBucket(client(), state, bucket, cost),
+        answered,
+        (failure) => {
+          if (!isNoScript(failure.cause)) failed(failure);
+          else guard.watch(() => teachBucket(client(), state, bucket, cost), answered, failed);
+        },
+      );
+    });
+  }
+
+  /** @param failure What Redis was met with already. */
+  async #decide(key: string, cost: number, takes: boolean, failure?: MillraceError): Promise<ConsumeResult> {
     this.#check(key, cost);
     if (!this.#isOpen) await this.#whenOpen();
     else if (this.#book.isStale) void this.#book.read();
@@ -203,7 +247,7 @@ export class RedisLimiter implements Limiter {
     const sentAtMs = clock.monotonicMs();
     let result: ConsumeResult;
     try {
-      if (!this.#isOpen) throw this.#book.failure;
+      if (failure ?? !this.#isOpen) throw failure ?? this.#book.failure;
       result = resultOf(plan.policies, await guard.run(() => this.#send(key, cost, takes)));
       if (takes && !result.allowed && !plan.countsDenied) this.#denials.keep(key, cost, result, sentAtMs, epoch);
     } catch (error) {
@@ -222,7 +266,6 @@ export class RedisLimiter implements Limiter {
   #send(key: string, cost: number, takes: boolean): Promise<Decision> {
     const { plan } = this.#book;
     const base = this.#keyOf(key);
-    if (takes && plan.gcra !== undefined) return consumeGcra(this.#parts.client(), base, plan.gcra, cost);
     const states: string[] = [];
     for (const suffix of plan.suffixes) states.push(base + suffix);
     const call = plan.hasLog && takes ? `${PROCESS}${(callCount++).toString(36)}` : '';

@@ -1,5 +1,6 @@
 /** The scripts of rate limits, bound to names. */
-import { defineScript, explainScriptError, isNoScript, type ScriptClient } from '../redis/script.ts';
+import { defineScript, type ScriptClient } from '../redis/script.ts';
+import type { Bucket } from './policies.ts';
 
 /** What consume.lua says of one call: {now in us, us until the block ends}, then of each policy {fits, left, retry us, reset us}. */
 export type Decision = readonly number[];
@@ -16,25 +17,34 @@ export const consumeScript = defineScript({
   reply: (decision: number[]): Decision => decision,
 });
 
-/** The same, and faster, for a plan with `gcra`. */
+/** The same, and faster, for a plan with a `bucket`. */
 export const consumeGcraScript = defineScript({
   file: 'rate-limit/consume-gcra.lua',
   keys: ['state'],
-  args: ['plan', 'cost'],
-  reply: (decision: number[]): Decision => decision,
+  args: ['full', 'need'],
+  reply: (decision: BucketDecision): BucketDecision => decision,
 });
+
+/** What consume-gcra.lua says: ns until the bucket is full, of a call that passes; else {now in us, us until the block ends, those ns}. */
+export type BucketDecision = number | readonly [nowUs: number, blockedUs: number, debtNs: number];
 
 /**
  * The same call, laid out by hand: this is what every request of an app waits for, and checking its arguments would take longer than
- * anything else that is ours.
+ * anything else that is ours. To a server that does not know the script, teachBucket() sends it.
  */
-export async function consumeGcra(client: ScriptClient, state: string, plan: string, cost: number): Promise<Decision> {
-  try {
-    return (await client.evalsha(consumeGcraScript.sha, '1', state, plan, cost === 1 ? '1' : `${cost}`)) as number[];
-  } catch (error) {
-    if (isNoScript(error)) return consumeGcraScript(client, { state }, { plan, cost });
-    throw explainScriptError(error, consumeGcraScript.file, client);
-  }
+export function askBucket(client: ScriptClient, state: string, bucket: Bucket, cost: number): Promise<BucketDecision> {
+  const need = cost === 1 ? bucket.interval : `${bucket.intervalNs * cost}`;
+  return client.evalsha(consumeGcraScript.sha, '1', state, bucket.full, need) as Promise<BucketDecision>;
+}
+
+/** As askBucket(), with the script's text where the server needs it. */
+export function teachBucket(
+  client: ScriptClient,
+  state: string,
+  bucket: Bucket,
+  cost: number,
+): Promise<BucketDecision> {
+  return consumeGcraScript(client, { state }, { full: bucket.full, need: `${bucket.intervalNs * cost}` });
 }
 
 /** Gives back what a call took. */

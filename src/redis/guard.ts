@@ -11,7 +11,7 @@
 import { systemClock, type Clock } from '../clock.ts';
 import { formatMs } from '../durations.ts';
 import { MillraceError, type ErrorCode } from '../errors.ts';
-import { Deadlines, type Dated } from './deadlines.ts';
+import { Dated, Deadlines } from './deadlines.ts';
 import { explainRedisError } from './explain.ts';
 
 /** What passes by itself, and what no other call would be spared. */
@@ -40,8 +40,13 @@ export interface GuardOptions {
   onClose?: (() => void) | undefined;
 }
 
-interface Call extends Dated {
+class Call extends Dated {
   readonly reject: (error: MillraceError) => void;
+
+  constructor(atMs: number, reject: (error: MillraceError) => void) {
+    super(atMs);
+    this.reject = reject;
+  }
 }
 
 /** Guards the calls of one module. */
@@ -79,20 +84,23 @@ export class Guard {
    * @throws MillraceError REDIS_TIMEOUT at the deadline; or what the call met
    */
   run<T>(call: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => this.watch(call, resolve, reject));
+  }
+
+  /** As run(), for calls so frequent that a promise more for each would count. */
+  watch<T>(call: () => Promise<T>, onAnswer: (value: T) => void, onFailure: (failure: MillraceError) => void): void {
     const nowMs = this.#clock.monotonicMs();
     if (this.#open) {
-      if (nowMs < this.#open.tryAtMs) return Promise.reject(this.#open.failure);
+      if (nowMs < this.#open.tryAtMs) return onFailure(this.#open.failure);
       this.#open.tryAtMs = nowMs + this.#pauseMs; // The others wait for what becomes of this one.
     }
-    return new Promise<T>((resolve, reject) => {
-      const answer = call(); // One that throws at once has nothing to wait for.
-      const dated: Call = { atMs: nowMs + this.#options.deadlineMs, reject };
-      this.#deadlines.add(dated);
-      answer.then(
-        (value) => this.#answered(dated) && resolve(value),
-        (error: unknown) => reject(this.#refused(dated, error)),
-      );
-    });
+    const answer = call(); // One that throws at once has nothing to wait for.
+    const dated = new Call(nowMs + this.#options.deadlineMs, onFailure);
+    this.#deadlines.add(dated);
+    answer.then(
+      (value) => this.#answered(dated) && onAnswer(value),
+      (error: unknown) => this.#refuse(dated, error),
+    );
   }
 
   /** Ends what is still under way. */
@@ -109,13 +117,13 @@ export class Guard {
     return true;
   }
 
-  /** What the call is told; of no effect once its deadline has passed. */
-  #refused(call: Call, error: unknown): MillraceError {
+  /** Nobody waits for it any more once its deadline has passed. */
+  #refuse(call: Call, error: unknown): void {
+    if (!this.#deadlines.remove(call)) return;
     const explained = explainRedisError(error, this.#options.label);
-    if (!this.#deadlines.remove(call)) return explained;
     if (OUTAGES.has(explained.code)) this.#failed(explained);
     else this.#succeeded();
-    return explained;
+    call.reject(explained);
   }
 
   #succeeded(): void {

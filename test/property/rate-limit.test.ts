@@ -9,7 +9,13 @@ import * as fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fillIn, layOut, type Algorithm, type Plan } from '../../src/rate-limit/policies.ts';
-import { consumeGcraScript, consumeScript, refundScript, type Decision } from '../../src/rate-limit/scripts.ts';
+import {
+  consumeGcraScript,
+  consumeScript,
+  refundScript,
+  type BucketDecision,
+  type Decision,
+} from '../../src/rate-limit/scripts.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { modelOf, type Model, type Terms } from './rate-limit-models.ts';
@@ -183,12 +189,22 @@ class Subject {
     else this.#mustAgree(said, atUs, cost, this.#models, true);
   }
 
-  #ask(cost: number, takes: boolean): Promise<Decision> {
+  async #ask(cost: number, takes: boolean): Promise<Decision> {
     const block = `${this.#base}:block`;
-    const { gcra, take, look } = this.#plan;
+    const { bucket, take, look } = this.#plan;
     const [state = ''] = this.#states;
     // As a limiter does; and, for every other key, as it would have to without the short cut.
-    if (takes && gcra && this.#isShort) return consumeGcraScript(redis, { state }, { plan: gcra, cost });
+    if (takes && bucket && this.#isShort) {
+      const { full, fullNs, intervalNs } = bucket;
+      const need = cost * intervalNs;
+      const [said, nowUs] = await askBucket(state, full, need);
+      const passes = typeof said === 'number';
+      const debtNs = passes ? said : said[2];
+      const retryUs = passes ? 0 : need > fullNs ? -1 : Math.ceil((debtNs + need - fullNs) / 1_000);
+      if (!passes) mustBe(said[0], nowUs);
+      const left = Math.floor((fullNs - debtNs) / intervalNs);
+      return [nowUs, passes ? 0 : said[1], passes ? 1 : 0, left, retryUs, Math.ceil(debtNs / 1_000)];
+    }
     const args = { plan: takes ? take : look, cost, call: `c${this.#callCount++}` };
     return consumeScript(redis, { block, states: this.#states }, args);
   }
@@ -210,6 +226,13 @@ class Subject {
       mustBeFirst(resetUs, (us) => model.left(atUs + us) === policy.burst);
     }
   }
+}
+
+/** What consume-gcra.lua says, and its time, which stands still while a script runs. */
+async function askBucket(state: string, full: string, need: number): Promise<[said: BucketDecision, nowUs: number]> {
+  const { source } = consumeGcraScript.prepare({ state }, { full, need });
+  const text = `local said = (function()\n${source}\nend)()\nlocal time = redis.call('TIME')\nreturn { said, time[1] * 1000000 + time[2] }`;
+  return (await redis.eval(text, 1, state, full, need)) as [BucketDecision, number];
 }
 
 function mustBe<T>(actual: T, expected: T): void {

@@ -21,6 +21,7 @@ else
   local value = redis.call('GET', key)
   -- GCRA keeps a time; the count of a fixed window is shorter by far.
   if #value > 15 then
+    if #value < 19 then value = value .. '000' end
     redis.call('SET', key, string.format('%.0f', string.sub(value, 1, -4) - ms * 1000) .. string.sub(value, -3))
   end
 end
