@@ -6,28 +6,37 @@ import type { Kept } from './first-level.ts';
 import type { Found } from './second-level.ts';
 
 /** The value that was found; undefined when it does not fit the schema, which makes it a miss. */
-export async function admit(
+export async function admit(core: CacheCore, ask: Asked, found: Found, moment: Moment): Promise<Kept | undefined> {
+  const fitting = await fit(core, ask.call.schema, found);
+  return fitting && keepFound(core, ask, found, { value: fitting.value, moment });
+}
+
+/** What the schema makes of the value; undefined when it does not fit, or when there is none. */
+export async function fit(
   core: CacheCore,
-  { state, key, call: { plan, schema } }: Pick<Ask, 'state' | 'key' | 'call'>,
-  found: Found,
-  { since, sentAtMs }: Moment,
-): Promise<Kept | undefined> {
-  const stored = found.value;
+  schema: Schema | undefined,
+  { value: stored }: Found,
+): Promise<{ value: unknown } | undefined> {
   if (!stored) return undefined;
-  let value = stored.payload;
-  if (schema && !stored.isNegative) {
-    const result = await check(schema, value);
-    if ('issues' in result) {
-      core.counts.misfits++;
-      return undefined;
-    }
-    ({ value } = result);
-  }
+  if (!schema || stored.isNegative) return { value: stored.payload };
+  const result = await check(schema, stored.payload);
+  if (!('issues' in result)) return result;
+  core.counts.misfits++;
+  return undefined;
+}
+
+/** Keeps a value that fits. */
+export function keepFound(
+  core: CacheCore,
+  { state, key, call: { plan } }: Asked,
+  found: Found,
+  { value, moment: { since, sentAtMs } }: { value: unknown; moment: Moment },
+): Kept {
   // What is left is counted from before the question was sent, so that nothing stays longer here than there.
   const facts = {
     key,
     value,
-    sizeBytes: stored.sizeBytes,
+    sizeBytes: found.value?.sizeBytes ?? 0,
     tags: found.tags,
     freshUntilMs: sentAtMs + found.freshMs,
     staleUntilMs: sentAtMs + found.staleMs,
@@ -37,6 +46,9 @@ export async function admit(
   };
   return core.keep(state, facts, since, { mayShelve: plan.firstLevel, isStored: true });
 }
+
+/** For which key, and how. */
+type Asked = Pick<Ask, 'state' | 'key' | 'call'>;
 
 type Checked =
   | { value: unknown }

@@ -7,6 +7,8 @@ import type { SharedState } from './shared-state.ts';
 export interface Ask {
   readonly state: SharedState;
   readonly key: string;
+  /** hashOf() the key, which is needed more than once. */
+  readonly hash: number;
   readonly loader: Loader<unknown>;
   readonly call: LoadCall;
   readonly readTtl: (ttl: unknown) => number;

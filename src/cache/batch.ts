@@ -55,33 +55,67 @@ export function createBatchLoader<T>(
 ): BatchCache<T> {
   if (!Number.isSafeInteger(maxKeys) || maxKeys < 1)
     throw new MillraceError('OPTIONS_INVALID', 'batch: maxKeys: expected a whole number of at least 1', { maxKeys });
-  const batch = new LoadBatch(loadMany, maxKeys);
-  const loader: Loader<T> = ({ key, signal }) => batch.load(key, signal);
-  const get = (key: string): Promise<T | null | undefined> => cache.getOrSet(key, loader, options);
+  let gathering: Gathering<T> | undefined;
+  const get = (key: string): Promise<T | null | undefined> => {
+    if (!gathering) {
+      gathering = new Gathering(loadMany, maxKeys);
+      process.nextTick(() => (gathering = undefined));
+    }
+    return gathering.get(key, (loader) => cache.getOrSet(key, loader, options));
+  };
   return { get, getMany: (keys) => Promise.all(keys.map(get)) };
 }
 
-/** Gathers keys until the event loop has seen to all answers that are there, which is when the leases of one read have all come in. */
-class LoadBatch<T> {
+/** One key of a gathering may have to wait for another process; the others go without it then. */
+const PATIENCE_MS = 3;
+
+/**
+ * The keys that are asked for in one tick. Each comes to be loaded, or is settled without; once that is so of all of them, or when for a
+ * moment none has come, those that are to be loaded go to the loader together.
+ */
+class Gathering<T> {
   readonly #loadMany: LoadMany<T>;
   readonly #maxKeys: number;
+  /** Keys that are neither settled nor sent. */
+  readonly #open = new Set<string>();
   #waiting: Array<Waiting<T>> = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(loadMany: LoadMany<T>, maxKeys: number) {
     this.#loadMany = loadMany;
     this.#maxKeys = maxKeys;
   }
 
-  load(key: string, signal: AbortSignal): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.#waiting.length === 0) setImmediate(() => this.#send());
+  /** Asks for one more key. */
+  get(key: string, ask: (loader: Loader<T>) => Promise<T>): Promise<T> {
+    this.#open.add(key);
+    const found = ask(this.#load);
+    const settled = (): void => {
+      this.#open.delete(key);
+      this.#sendIfComplete();
+    };
+    found.then(settled, settled);
+    return found;
+  }
+
+  readonly #load: Loader<T> = ({ key, signal }) =>
+    new Promise((resolve, reject) => {
       this.#waiting.push({ key, signal, resolve, reject });
+      if (this.#timer) this.#timer.refresh();
+      else this.#timer = setTimeout(() => this.#send(), PATIENCE_MS);
+      this.#sendIfComplete();
     });
+
+  #sendIfComplete(): void {
+    if (this.#waiting.length > 0 && this.#waiting.length >= this.#open.size) this.#send();
   }
 
   #send(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const waiting = this.#waiting;
     this.#waiting = [];
+    for (const { key } of waiting) this.#open.delete(key);
     for (let from = 0; from < waiting.length; from += this.#maxKeys)
       void this.#run(waiting.slice(from, from + this.#maxKeys));
   }

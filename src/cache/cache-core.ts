@@ -63,8 +63,9 @@ export class CacheCore {
   readonly loadTimer: LoadTimer;
   /** The signals of loaders that run. */
   readonly running = new Set<AbortController>();
-  /** Flights and refreshes that have not ended. */
-  readonly active = new Set<Promise<unknown>>();
+  /** How many flights have not ended, refreshes and detached ones among them. */
+  #flying = 0;
+  #onLanded: (() => void) | undefined;
   /** Stores that write through or behind this cache; they end before it. */
   readonly #stores = new Set<{ stop(): Promise<void> }>();
   readonly #originId = randomUUID();
@@ -183,6 +184,14 @@ export class CacheCore {
     return this.options.isolation === 'frozen' ? deepFreeze(value) : value;
   }
 
+  began(): void {
+    this.#flying++;
+  }
+
+  ended(): void {
+    if (--this.#flying === 0) this.#onLanded?.();
+  }
+
   /** Redis could not be asked; whoever can goes on without. */
   missed(error: unknown): void {
     this.counts.secondLevelFailures++;
@@ -220,13 +229,21 @@ export class CacheCore {
     for (const state of this.#states.values()) state.flush();
     const ended = new AbortController();
     const late = this.clock.sleep(STOP_WITHIN_MS, { signal: ended.signal }).catch(() => undefined);
-    await Promise.race([Promise.allSettled(this.active), late]);
+    await Promise.race([this.#landed(), late]);
     ended.abort();
     this.#broadcast.close();
     this.#guard.close();
     for (const state of this.#states.values()) state.flush();
     this.#states.clear();
     this.#removeCounts();
+  }
+
+  /** Resolves once no flight is under way. */
+  #landed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onLanded = resolve;
+      if (this.#flying === 0) resolve();
+    });
   }
 
   #hear(text: string): void {

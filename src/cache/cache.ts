@@ -18,6 +18,7 @@ import type { CacheStats } from './counts.ts';
 import { drawRandom, isDueEarly } from './early-refresh.ts';
 import type { Kept } from './first-level.ts';
 import type { Flight } from './flight.ts';
+import { hashOf } from './keys.ts';
 import { jittered } from './load-and-store.ts';
 import type { Loads } from './loads.ts';
 import {
@@ -270,37 +271,45 @@ export class Cache {
     return { cache: this.namespace('store').namespace(name), prefix, log, clock, metrics };
   }
 
-  async #load(key: string, loader: Loader<unknown>, options: LoadOptions | undefined): Promise<unknown> {
-    checkKey(key);
-    const call = this.#reader.forLoad(options, 'getOrSet');
-    call.signal?.throwIfAborted();
-    const state = this.#live();
-    const ask: Ask = { state, key, loader, call, readTtl: this.#readTtl };
-    const nowMs = this.#core.clock.monotonicMs();
-    const kept = call.plan.firstLevel ? state.shelf.get(key) : undefined;
-    if (kept && isGiven(kept, nowMs, call)) {
-      // It was not given at once, so it is time to load it again.
-      const isFresh = nowMs < kept.freshUntilMs;
-      if (isFresh) this.#core.counts.hits++;
-      else this.#core.counts.staleHits++;
-      this.#parts.loads.refresh(ask, kept, isFresh ? 'early' : 'stale', kept.id);
-      return kept.give();
+  /** Not async: the promise of the flight is the caller's. */
+  #load(key: string, loader: Loader<unknown>, options: LoadOptions | undefined): Promise<unknown> {
+    try {
+      checkKey(key);
+      const call = this.#reader.forLoad(options, 'getOrSet');
+      call.signal?.throwIfAborted();
+      const state = this.#live();
+      const ask: Ask = { state, key, hash: hashOf(key), loader, call, readTtl: this.#readTtl };
+      const kept = call.plan.firstLevel ? state.shelf.get(key) : undefined;
+      return kept ? this.#replace(ask, kept) : this.#fetch(ask, undefined);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const known = state.flights.get(key);
-    if (known) {
-      this.#core.counts.joined++;
-      const { inHand } = known;
-      if (inHand && isGiven(inHand, nowMs, call)) return inHand.give();
-      return this.#await(known, call);
-    }
-    const inHand = kept && nowMs < kept.staleUntilMs ? kept : undefined;
-    return this.#await(this.#parts.loads.begin(ask, inHand), call);
   }
 
-  async #await(flight: Flight, { plan, signal }: LoadCall): Promise<unknown> {
+  /** The value in memory was not given at once, so it is time to load it again. */
+  #replace(ask: Ask, kept: Kept): Promise<unknown> {
+    const nowMs = this.#core.clock.monotonicMs();
+    if (!isGiven(kept, nowMs, ask.call)) return this.#fetch(ask, nowMs < kept.staleUntilMs ? kept : undefined);
+    const isFresh = nowMs < kept.freshUntilMs;
+    if (isFresh) this.#core.counts.hits++;
+    else this.#core.counts.staleHits++;
+    this.#parts.loads.refresh(ask, kept, isFresh ? 'early' : 'stale', kept.id);
+    return kept.give();
+  }
+
+  #fetch(ask: Ask, inHand: Kept | undefined): Promise<unknown> {
+    const known = ask.state.flights.get(ask.key, ask.hash);
+    if (!known) return this.#await(this.#parts.loads.begin(ask, inHand), ask.call);
+    this.#core.counts.joined++;
+    const given = known.inHand;
+    if (given && isGiven(given, this.#core.clock.monotonicMs(), ask.call)) return given.give();
+    return this.#await(known, ask.call);
+  }
+
+  #await(flight: Flight, { plan, signal }: LoadCall): Promise<unknown> {
     const given = plan.softMs === undefined ? flight.promise : flight.orInHandAfter(plan.softMs);
-    const value = await (signal ? untilAborted(given, signal) : given);
-    return this.#core.options.isolation === 'cloned' ? structuredClone(value) : value;
+    const value = signal ? untilAborted(given, signal) : given;
+    return this.#core.options.isolation === 'cloned' ? value.then(cloneOf) : value;
   }
 
   async #find(key: string): Promise<unknown> {
@@ -356,6 +365,10 @@ export class Cache {
 /** Whether the value is given to this call without waiting for another. */
 function isGiven(kept: Kept, nowMs: number, { plan }: LoadCall): boolean {
   return nowMs < kept.freshUntilMs || (plan.swr && nowMs < kept.staleUntilMs);
+}
+
+function cloneOf(value: unknown): unknown {
+  return structuredClone(value);
 }
 
 function checkKey(key: unknown): void {

@@ -45,27 +45,35 @@ export class Flight {
   readonly promise: Promise<unknown>;
   /** Whether a message of this moment can concern what it gives: it has read, or reads, or loads. Not while it waits, because it looks again. */
   phase: 'reading' | 'leasing' | 'waiting' | 'loading' = 'reading';
-  /** Tags that the value will have, as far as they are known. */
-  readonly tags: Set<string>;
+  /** Of the key; with the next one of its chain, for the table alone. */
+  readonly hash: number;
+  next: Flight | undefined;
   isDetached = false;
   /** While it loads. */
   lease: Lease | undefined;
   /** How often it was told to look again. */
   wakeups = 0;
+  readonly #named: readonly string[];
+  #tags: Set<string> | undefined;
   #inHand: Kept | undefined;
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
   #wake: AbortController | undefined;
   #soft: SoftEnd | undefined;
 
-  constructor(key: string, tags: readonly string[]) {
+  constructor(key: string, hash: number, tags: readonly string[]) {
     this.key = key;
-    this.tags = new Set(tags);
+    this.hash = hash;
+    this.#named = tags;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    this.promise.catch(() => undefined); // Each caller meets it by himself, and a refresh in the background has none.
+  }
+
+  /** Tags that the value will have, as far as they are known. */
+  get tags(): Set<string> {
+    return (this.#tags ??= new Set(this.#named));
   }
 
   /** A value that can be given while there is no newer one. */
@@ -84,6 +92,11 @@ export class Flight {
 
   crash(error: unknown): void {
     this.#reject(error);
+  }
+
+  /** Nobody may be there to meet a failure. */
+  mayFail(): void {
+    this.promise.catch(() => undefined);
   }
 
   /** What the flight gives, or what is in hand once `ms` have passed. One timer serves all who ask; the first one's time counts. */

@@ -6,7 +6,7 @@
  */
 import { jsonCodec, structuredCodec, type Codec } from './codec.ts';
 import type { ReadAnswer } from './second-level-scripts.ts';
-import { readHeader, readPayload, type StoredHeader } from './stored-value.ts';
+import { idOf, readHeader, readPayload, type StoredHeader } from './stored-value.ts';
 
 /** What Redis has for a key. Times are what remains, by the server's clock, at the moment when it answered. */
 export interface Found {
@@ -66,9 +66,9 @@ export class FoundReader {
     if (header.staleUntilUs <= nowUs) return MISSING;
     try {
       const payload = readPayload(header, this.#codecs);
-      if (!(payload instanceof Promise)) return found(header, payload, nowUs);
+      if (!(payload instanceof Promise)) return new FoundValue(header, payload, nowUs);
       return payload.then(
-        (read) => found(header, read, nowUs),
+        (read) => new FoundValue(header, read, nowUs),
         (error: unknown) => this.#unreadable(namespace, key, reasonOf(error)),
       );
     } catch (error) {
@@ -82,17 +82,30 @@ export class FoundReader {
   }
 }
 
-function found(header: StoredHeader, payload: unknown, nowUs: number): Found {
-  const freshMs = (header.freshUntilUs - nowUs) / 1000;
-  return {
-    status: freshMs > 0 ? 'fresh' : 'stale',
-    value: { payload, sizeBytes: header.sizeBytes, isNegative: header.isNegative },
-    freshMs,
-    staleMs: (header.staleUntilUs - nowUs) / 1000,
-    deltaMs: header.deltaMs,
-    tags: header.tags,
-    id: header.id,
-  };
+/** What was found in the bytes of a value. */
+class FoundValue implements Found {
+  readonly status: 'fresh' | 'stale';
+  readonly value: StoredValue;
+  readonly freshMs: number;
+  readonly staleMs: number;
+  readonly deltaMs: number;
+  readonly tags: readonly string[];
+  readonly #raw: Buffer;
+
+  constructor(header: StoredHeader, payload: unknown, nowUs: number) {
+    this.freshMs = (header.freshUntilUs - nowUs) / 1000;
+    this.status = this.freshMs > 0 ? 'fresh' : 'stale';
+    this.value = { payload, sizeBytes: header.sizeBytes, isNegative: header.isNegative };
+    this.staleMs = (header.staleUntilUs - nowUs) / 1000;
+    this.deltaMs = header.deltaMs;
+    this.tags = header.tags;
+    this.#raw = header.raw;
+  }
+
+  /** Few ask for it. */
+  get id(): string {
+    return idOf(this.#raw);
+  }
 }
 
 function reasonOf(error: unknown): string {

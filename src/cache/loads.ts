@@ -8,13 +8,14 @@
 import { MillraceError } from '../errors.ts';
 import { formatMs } from '../durations.ts';
 import type { Ask } from './ask.ts';
-import type { CacheCore } from './cache-core.ts';
+import type { CacheCore, Moment } from './cache-core.ts';
 import { drawRandom, isDueEarly } from './early-refresh.ts';
 import type { Kept } from './first-level.ts';
 import { Flight } from './flight.ts';
-import { admit } from './admit.ts';
+import { admit, fit, keepFound } from './admit.ts';
 import { LoadAndStore } from './load-and-store.ts';
-import type { LeaseOutcome } from './second-level.ts';
+import { Read } from './read.ts';
+import type { Found, LeaseOutcome } from './second-level.ts';
 
 /** A process that is killed while it loads holds others up no longer than that; one that lives renews its lease. */
 const LONGEST_LEASE_MS = 3_000;
@@ -31,6 +32,30 @@ interface Before {
   isRefresh: boolean;
 }
 
+/** The first stretch of a flight. One that ends here, with a value, has cost no promise but the one that its callers wait for. */
+class FlightRead extends Read {
+  readonly #loads: Loads;
+  readonly #ask: Ask;
+  readonly #flight: Flight;
+  readonly #since: number;
+
+  constructor(loads: Loads, ask: Ask, flight: Flight) {
+    super({ namespace: ask.state.name, key: ask.key, hash: ask.hash, mayHaveTags: ask.call.tags.length > 0 });
+    this.#loads = loads;
+    this.#ask = ask;
+    this.#flight = flight;
+    this.#since = ask.state.recent.now;
+  }
+
+  protected onFound(found: Found, sentAtMs: number): void {
+    this.#loads.onFound(this.#ask, this.#flight, found, { since: this.#since, sentAtMs });
+  }
+
+  protected onFailure(error: unknown): void {
+    this.#loads.onFailure(this.#ask, this.#flight, error);
+  }
+}
+
 /** The flights of a cache. */
 export class Loads {
   readonly #core: CacheCore;
@@ -43,68 +68,111 @@ export class Loads {
 
   /** A flight for callers to wait for. `inHand` is what they would be given if nothing newer comes. */
   begin(ask: Ask, inHand: Kept | undefined): Flight {
-    const flight = new Flight(ask.key, ask.call.tags);
-    flight.inHand = inHand;
-    this.#launch(ask, flight, this.#fly(ask, flight));
+    const flight = this.#launch(ask, inHand);
+    if (inHand) {
+      this.#goOn(ask, flight, this.#lookForLease(ask, flight, { isRefresh: false }));
+      return flight;
+    }
+    const read = new FlightRead(this, ask, flight);
+    try {
+      this.#core.second.join(read);
+    } catch (error) {
+      read.fail(error);
+    }
     return flight;
   }
 
   /** Loads in the background, unless somebody is on the way already. */
   refresh(ask: Ask, inHand: Kept, reason: 'early' | 'stale', seen?: string): void {
-    if (ask.state.flights.has(ask.key)) return;
+    if (ask.state.flights.get(ask.key, ask.hash)) return;
     if (reason === 'early') this.#core.counts.earlyRefreshes++;
     else this.#core.counts.staleRefreshes++;
-    const flight = new Flight(ask.key, ask.call.tags);
-    flight.inHand = inHand;
-    this.#launch(ask, flight, this.#lookForLease(ask, flight, { isRefresh: true, seen }));
+    const flight = this.#launch(ask, inHand);
+    flight.mayFail();
+    this.#goOn(ask, flight, this.#lookForLease(ask, flight, { isRefresh: true, seen }));
   }
 
-  #launch(ask: Ask, flight: Flight, fly: Promise<unknown>): void {
-    const { state, key } = ask;
-    const { active } = this.#core;
-    state.flights.set(key, flight);
-    active.add(flight.promise);
-    const end = (): void => {
-      active.delete(flight.promise);
-      state.leave(flight);
-    };
-    fly.finally(end).then(
-      (value) => flight.land(value),
-      (error: unknown) => flight.crash(error),
+  /** For the flight's read: what Redis has. */
+  onFound(ask: Ask, flight: Flight, found: Found, moment: Moment): void {
+    const { value } = found;
+    try {
+      if (!value) {
+        this.#core.counts.misses++;
+        this.#goOn(ask, flight, this.#lookForLease(ask, flight, { isRefresh: false }));
+      } else if (ask.call.schema && !value.isNegative) {
+        this.#goOn(ask, flight, this.#giveChecked(ask, flight, found, moment));
+      } else {
+        const given = this.#give(ask, flight, found, { value: value.payload, moment });
+        if (given instanceof Promise) this.#goOn(ask, flight, given);
+        else this.#land(ask, flight, given);
+      }
+    } catch (error) {
+      this.#crash(ask, flight, error);
+    }
+  }
+
+  /** For the flight's read: Redis cannot be asked. */
+  onFailure(ask: Ask, flight: Flight, error: unknown): void {
+    this.#core.missed(error);
+    this.#goOn(ask, flight, this.#loadAndStore.alone(ask, flight));
+  }
+
+  #launch(ask: Ask, inHand: Kept | undefined): Flight {
+    const flight = new Flight(ask.key, ask.hash, ask.call.tags);
+    if (inHand) flight.inHand = inHand;
+    ask.state.flights.add(flight);
+    this.#core.began();
+    return flight;
+  }
+
+  #goOn(ask: Ask, flight: Flight, fly: Promise<unknown>): void {
+    fly.then(
+      (value) => this.#land(ask, flight, value),
+      (error: unknown) => this.#crash(ask, flight, error),
     );
   }
 
-  async #fly(ask: Ask, flight: Flight): Promise<unknown> {
-    const { state, key, call } = ask;
+  #land(ask: Ask, flight: Flight, value: unknown): void {
+    ask.state.leave(flight);
+    flight.land(value);
+    this.#core.ended();
+  }
+
+  #crash(ask: Ask, flight: Flight, error: unknown): void {
+    ask.state.leave(flight);
+    flight.crash(error);
+    this.#core.ended();
+  }
+
+  async #giveChecked(ask: Ask, flight: Flight, found: Found, moment: Moment): Promise<unknown> {
+    const checked = await fit(this.#core, ask.call.schema, found);
+    if (!checked) return this.#lookForLease(ask, flight, { isRefresh: false, seen: found.id });
+    return this.#give(ask, flight, found, { value: checked.value, moment });
+  }
+
+  /** What the flight gives for what was found. A promise only where that is to be replaced before. */
+  #give(ask: Ask, flight: Flight, found: Found, { value, moment }: { value: unknown; moment: Moment }): unknown {
     const core = this.#core;
-    if (flight.inHand) return this.#lookForLease(ask, flight, { isRefresh: false });
-    const moment = core.now(state);
-    let found;
-    try {
-      found = await core.second.read(state.name, key);
-    } catch (error) {
-      core.missed(error);
-      return this.#loadAndStore.alone(ask, flight);
+    const { plan } = ask.call;
+    const isStale = found.status === 'stale';
+    const isDue = isStale || isDueEarly(found.freshMs, found.deltaMs, plan.beta, drawRandom());
+    if (!isDue && !plan.firstLevel) {
+      core.counts.secondLevelHits++;
+      return core.protect(value); // Nothing but the value is needed.
     }
-    if (found.status === 'missing') {
-      core.counts.misses++;
-      return this.#lookForLease(ask, flight, { isRefresh: false });
-    }
-    const kept = await admit(core, ask, found, moment);
-    if (!kept) return this.#lookForLease(ask, flight, { isRefresh: false, seen: found.id });
-    if (found.status === 'stale' && !call.plan.swr) {
+    const kept = keepFound(core, ask, found, { value, moment });
+    if (isStale && !plan.swr) {
       flight.inHand = kept;
       return this.#lookForLease(ask, flight, { isRefresh: false });
     }
-    const isStale = found.status === 'stale';
     if (isStale) core.counts.staleHits++;
     else core.counts.secondLevelHits++;
-    if (isStale || isDueEarly(found.freshMs, found.deltaMs, call.plan.beta, drawRandom())) {
+    if (isDue) {
       // The flight of this read makes room for the one that loads; one that is detached has read what is invalid by now.
-      state.leave(flight);
+      ask.state.leave(flight);
       if (!flight.isDetached) this.refresh(ask, kept, isStale ? 'stale' : 'early', found.id);
     }
-    return kept.give();
+    return kept.value;
   }
 
   async #lookForLease(ask: Ask, flight: Flight, before: Before): Promise<unknown> {

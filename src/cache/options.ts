@@ -145,11 +145,22 @@ const setSchema = z.strictObject({
 
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
+/** Options that were decided before. */
+interface Remembered {
+  readonly owner: string;
+  readonly plan: LoadPlan;
+  readonly worded: Readonly<Record<string, unknown>>;
+  /** How many those are. */
+  readonly words: number;
+}
+
 /** Reads the options of calls, against the tiers of the cache and the defaults of a namespace. */
 export class OptionReader {
   readonly #tiers: Tiers;
   readonly #defaults: LoadDefaults;
-  readonly #remembered = new Map<string, LoadPlan>();
+  readonly #remembered = new Map<string, Remembered>();
+  /** Most calls are like the one before; to see that takes a third of the time that it takes to make its words. */
+  #last: Remembered | undefined;
 
   constructor(tiers: Tiers, defaults: LoadDefaults) {
     this.#tiers = tiers;
@@ -176,12 +187,16 @@ export class OptionReader {
   }
 
   #plan(options: object, owner: string, schema: z.ZodType): LoadPlan {
+    const last = this.#last;
+    if (last !== undefined && last.owner === owner && isAsBefore(options, last)) return last.plan;
     const words = wordsOf(options, owner);
     const known = words === undefined ? undefined : this.#remembered.get(words);
-    if (known) return known;
+    if (known) return (this.#last = known).plan;
     const plan = this.#check(options, owner, schema);
+    if (words === undefined) return plan;
     if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
-    if (words !== undefined) this.#remembered.set(words, plan);
+    this.#last = { owner, plan, ...wordedOf(options) };
+    this.#remembered.set(words, this.#last);
     return plan;
   }
 
@@ -244,6 +259,28 @@ function wordsOf(options: object, owner: string): string | undefined {
     }
   }
   return words;
+}
+
+/** Whether the options have the same words, and nothing that the schema must look at. */
+function isAsBefore(options: object, { worded, words }: Remembered): boolean {
+  let left = words;
+  for (const name in options) {
+    const value = (options as Record<string, unknown>)[name];
+    if (name === 'tags') {
+      if (!isTags(value)) return false;
+    } else if (name === 'schema' || name === 'signal' || value === undefined || value !== worded[name]) {
+      return false;
+    } else {
+      left--;
+    }
+  }
+  return left === 0;
+}
+
+/** The options that words are made of, which must be the same. */
+function wordedOf(options: object): Pick<Remembered, 'worded' | 'words'> {
+  const entries = Object.entries(options).filter(([name, value]) => name !== 'tags' && value !== undefined);
+  return { worded: Object.fromEntries(entries), words: entries.length };
 }
 
 function isTags(value: unknown): boolean {

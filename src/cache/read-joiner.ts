@@ -1,22 +1,26 @@
 /**
  * Joins the reads of one tick.
  *
- * On a single server they go in one MGET, with the epochs and generations of their buckets; that decides about a value, unless a tag of its
- * bucket was invalidated since it was stored: then read.lua looks at its tags, and stamps it with the new generation. On a Cluster each
- * bucket is a call of read.lua, all in one go. Either way a read costs less of this process than a GET of its own would.
+ * On a single server they go in one MGET, with the epochs of their buckets, and the generations where tags are expected; that decides about a
+ * value, unless a tag of its bucket was invalidated since it was stored: then read.lua looks at its tags, and stamps it with the new generation.
+ * Tags are expected where the reader names some, or cannot name any, and in every bucket where a value with tags was met. On a Cluster each
+ * bucket is a call of read.lua, all in one go. Either way a read among others costs less of this process than a GET of its own would.
  * Reads of one key in one tick share one answer, the decoded value too.
  */
 import type { Clock } from '../clock.ts';
 import { createBatch } from '../redis/batch.ts';
 import type { RedisClient, SingleClient } from '../redis/clients.ts';
 import { MISSING, type Found, type FoundReader } from './found.ts';
+import { AwaitedRead, type Read } from './read.ts';
 import { newMark, VERSION_KEEP_MS } from './ids.ts';
 import type { Bucket, CacheKeys } from './keys.ts';
 import { ASK_AGAIN, readValues, type ReadAnswer } from './second-level-scripts.ts';
 import { ServerTime } from './server-time.ts';
 import { standingOf } from './stored-value.ts';
 
-/** More reads are joined into several commands. */
+/** More reads are joined into two commands, so that the server looks for the second half while this process decodes the first one. */
+const FEW_READS = 64;
+/** And beyond this many each into several. */
 const MOST_READS = 256;
 
 /** What the joiner needs of the second level. */
@@ -28,30 +32,12 @@ export interface JoinerParts {
   readonly clock: Clock;
 }
 
-/** One key that is asked for. */
-class Read {
-  readonly namespace: string;
-  readonly key: string;
-  readonly redisKey: string;
-  readonly found: Promise<Found>;
-  resolve!: (found: Found | Promise<Found>) => void;
-  reject!: (error: unknown) => void;
-
-  constructor(namespace: string, key: string, redisKey: string) {
-    this.namespace = namespace;
-    this.key = key;
-    this.redisKey = redisKey;
-    this.found = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-  }
-}
-
 /** Reads of one bucket. */
 interface Group {
   readonly bucket: Bucket;
   readonly reads: readonly Read[];
+  /** Whether values with tags are expected, so that the generation is needed to tell whether they are valid. */
+  readonly hasTags: boolean;
 }
 
 /** Joins reads. */
@@ -59,12 +45,14 @@ export class ReadJoiner {
   readonly #parts: JoinerParts;
   readonly #time: ServerTime;
   readonly #mark = newMark();
-  #waiting = new Map<Bucket, Map<string, Read>>();
+  #waiting = new Map<Bucket, Read[]>();
+  /** Those of the reads that are awaited, for others to await. */
+  #awaited: Map<string, AwaitedRead> | undefined;
   readonly #flush = (): void => {
-    const waiting = this.#waiting;
-    this.#waiting = new Map();
     const groups: Group[] = [];
-    for (const [bucket, reads] of waiting) groups.push({ bucket, reads: [...reads.values()] });
+    for (const [bucket, reads] of this.#waiting) groups.push({ bucket, reads, hasTags: expectTags(bucket, reads) });
+    this.#waiting = new Map();
+    this.#awaited = undefined;
     for (const joined of split(groups)) this.#ask(joined);
   };
 
@@ -75,61 +63,89 @@ export class ReadJoiner {
 
   /** @throws MillraceError KEY_INVALID, at once. */
   read(namespace: string, key: string): Promise<Found> {
-    const { keys } = this.#parts;
-    const bucket = keys.bucketOf(namespace, key);
-    let reads = this.#waiting.get(bucket);
-    let read = reads?.get(key);
-    if (!read) {
-      read = new Read(namespace, key, bucket.values + keys.encode(key));
-      if (this.#waiting.size === 0) process.nextTick(this.#flush);
-      if (!reads) this.#waiting.set(bucket, (reads = new Map()));
-      reads.set(key, read);
-    }
+    const read = new AwaitedRead(namespace, key);
+    const bucket = this.#place(read);
+    const known = this.#awaited?.get(read.redisKey);
+    if (known) return known.found;
+    this.#awaited ??= new Map();
+    this.#awaited.set(read.redisKey, read);
+    this.#add(bucket, read);
     return read.found;
   }
 
+  /** Asks for it with the others of this tick. @throws MillraceError KEY_INVALID, at once. */
+  join(read: Read): void {
+    this.#add(this.#place(read), read);
+  }
+
+  #place(read: Read): Bucket {
+    const { keys } = this.#parts;
+    const bucket = keys.bucketAt(read.namespace, read.hash);
+    read.redisKey = bucket.values + keys.encode(read.key);
+    return bucket;
+  }
+
+  #add(bucket: Bucket, read: Read): void {
+    const reads = this.#waiting.get(bucket);
+    if (reads) return void reads.push(read);
+    if (this.#waiting.size === 0) process.nextTick(this.#flush);
+    this.#waiting.set(bucket, [read]);
+  }
+
   #ask(groups: readonly Group[]): void {
-    this.#parts.guard.run(() => this.#send(groups)).catch((error: unknown) => fail(groups, error));
+    const sentAtMs = this.#parts.clock.monotonicMs();
+    this.#parts.guard.run(() => this.#send(groups, sentAtMs)).catch((error: unknown) => fail(groups, error));
   }
 
-  async #send(groups: readonly Group[]): Promise<void> {
+  #send(groups: readonly Group[], sentAtMs: number): Promise<unknown> {
     const client = this.#parts.client();
-    const left = client.isCluster ? groups : await this.#readPlainly(client as SingleClient, groups);
-    if (left.length > 0) await this.#readByScript(client, left);
+    return client.isCluster
+      ? this.#readByScript(client, groups, sentAtMs)
+      : this.#readPlainly(client as SingleClient, groups, sentAtMs);
   }
 
-  /** One MGET for all. @returns the reads that it did not answer */
-  async #readPlainly(client: SingleClient, groups: readonly Group[]): Promise<Group[]> {
+  /** One MGET for all; what it does not answer is read by the script. */
+  #readPlainly(client: SingleClient, groups: readonly Group[], sentAtMs: number): Promise<unknown> {
     const keys: string[] = [];
-    for (const { bucket, reads } of groups) {
-      keys.push(bucket.epoch, bucket.generation);
+    for (const { bucket, reads, hasTags } of groups) {
+      keys.push(bucket.epoch);
+      if (hasTags) keys.push(bucket.generation);
       for (const { redisKey } of reads) keys.push(redisKey);
     }
     const asked = this.#time.isOld ? this.#time.ask(client) : undefined;
     // Both are sent before either is answered.
-    const answering = client.mgetBuffer(...keys);
-    if (asked) await Promise.all([asked, answering]);
-    const answers = await answering;
+    const answering = client.mgetBuffer(keys);
+    const take = (answers: ReadonlyArray<Buffer | null>): Promise<void> | undefined => {
+      const left = this.#take(groups, answers, sentAtMs);
+      return left.length > 0 ? this.#readByScript(client, left, sentAtMs) : undefined;
+    };
+    return asked ? Promise.all([answering, asked]).then(([answers]) => take(answers)) : answering.then(take);
+  }
+
+  /** @returns the reads that MGET did not answer */
+  #take(groups: readonly Group[], answers: ReadonlyArray<Buffer | null>, sentAtMs: number): Group[] {
     const nowUs = this.#time.nowUs();
     const left: Group[] = [];
     let at = 0;
-    for (const { bucket, reads } of groups) {
+    for (const { bucket, reads, hasTags } of groups) {
       const epoch = answers[at++] ?? null;
-      const generation = answers[at++] ?? null;
-      const unsure: Read[] = [];
+      const generation = hasTags ? (answers[at++] ?? null) : null;
+      let unsure: Read[] | undefined;
       for (const read of reads) {
         const answer = answers[at++] ?? null;
         const standing = answer ? standingOf(answer, epoch, generation) : 'invalid';
-        if (standing === 'unknown') unsure.push(read);
-        else read.resolve(standing === 'valid' ? this.#found(read, answer, nowUs) : MISSING);
+        if (standing === 'unknown') (unsure ??= []).push(read);
+        else read.settle(standing === 'valid' ? this.#found(read, answer, nowUs) : MISSING, sentAtMs);
       }
-      if (unsure.length > 0) left.push({ bucket, reads: unsure });
+      if (!unsure) continue;
+      bucket.hasTags = true;
+      left.push({ bucket, reads: unsure, hasTags: true });
     }
     return left;
   }
 
   /** Settles each bucket's reads as its answer comes, so that a node that is down fails only the reads that need it. */
-  async #readByScript(client: RedisClient, groups: readonly Group[]): Promise<void> {
+  async #readByScript(client: RedisClient, groups: readonly Group[], sentAtMs: number): Promise<void> {
     const batch = createBatch(client);
     const answered = groups.map(async ({ bucket, reads }) => {
       const { epoch, generation } = bucket;
@@ -139,10 +155,10 @@ export class ReadJoiner {
       const again = reads.filter((read, index) => {
         const answer = answers[index] ?? null;
         if (answer === ASK_AGAIN) return true;
-        read.resolve(this.#found(read, answer, nowUs));
+        read.settle(this.#found(read, answer, nowUs), sentAtMs);
         return false;
       });
-      if (again.length > 0) this.#ask([{ bucket, reads: again }]);
+      if (again.length > 0) this.#ask([{ bucket, reads: again, hasTags: true }]);
     });
     const outcomes = Promise.allSettled(answered);
     await batch.send();
@@ -155,26 +171,35 @@ export class ReadJoiner {
   }
 }
 
-/** Those that have been answered stay so. */
-function fail(groups: readonly Group[], error: unknown): void {
-  for (const { reads } of groups) for (const read of reads) read.reject(error);
+function expectTags(bucket: Bucket, reads: readonly Read[]): boolean {
+  if (bucket.hasTags) return true;
+  for (const read of reads) if (read.mayHaveTags) return true;
+  return false;
 }
 
-/** Parts of at most MOST_READS. */
-function split(groups: readonly Group[]): Group[][] {
+/** Those that have been answered stay so. */
+function fail(groups: readonly Group[], error: unknown): void {
+  for (const { reads } of groups) for (const read of reads) read.fail(error);
+}
+
+/** Parts of about MOST_READS at most. A bucket is not cut in two for as little as its epoch would cost, so that each is asked for once. */
+function split(groups: readonly Group[]): ReadonlyArray<readonly Group[]> {
+  let count = 0;
+  for (const { reads } of groups) count += reads.length;
+  if (count <= FEW_READS) return [groups];
+  const most = Math.min(MOST_READS, Math.ceil(count / 2));
   const parts: Group[][] = [];
   let part: Group[] = [];
-  let left = MOST_READS;
-  for (const { bucket, reads } of groups) {
-    for (let from = 0; from < reads.length;) {
-      const piece = reads.length <= left && from === 0 ? reads : reads.slice(from, from + left);
-      part.push({ bucket, reads: piece });
-      from += piece.length;
+  let left = most;
+  for (const { bucket, reads, hasTags } of groups) {
+    for (let from = 0; from < reads.length; from += most) {
+      const piece = reads.length <= most ? reads : reads.slice(from, from + most);
+      part.push({ bucket, reads: piece, hasTags });
       left -= piece.length;
       if (left > 0) continue;
       parts.push(part);
       part = [];
-      left = MOST_READS;
+      left = most;
     }
   }
   if (part.length > 0) parts.push(part);

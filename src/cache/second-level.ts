@@ -20,6 +20,7 @@ import { CacheKeys, type Bucket } from './keys.ts';
 import { lifetimeOf, RedisLease, type Lease, type LeasePlace, type StoreOptions } from './lease.ts';
 import { formatMessage } from './messages.ts';
 import { pack, Packed } from './packed.ts';
+import type { Read } from './read.ts';
 import { ReadJoiner } from './read-joiner.ts';
 import { deleteValues, failLoad, setValue, takeLease } from './second-level-scripts.ts';
 import { newId, VERSION_KEEP_MS } from './ids.ts';
@@ -105,6 +106,11 @@ export class SecondLevel {
    */
   read(namespace: string, key: string): Promise<Found> {
     return this.#joiner.read(namespace, key);
+  }
+
+  /** The same for one that is told. @throws MillraceError KEY_INVALID, at once. */
+  join(read: Read): void {
+    this.#joiner.join(read);
   }
 
   /** Asks for the right to load a key. `tags` are those that are known before the load. */

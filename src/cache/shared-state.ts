@@ -4,6 +4,8 @@
  * Invalidations of this process and messages of others come in here, and have the same effect.
  */
 import type { Flight } from './flight.ts';
+import { FlightTable } from './flight-table.ts';
+import { hashOf } from './keys.ts';
 import { Shelf, type FirstLevel } from './first-level.ts';
 import { RecentInvalidations } from './recent-invalidations.ts';
 
@@ -13,7 +15,7 @@ export class SharedState {
   readonly shelf: Shelf;
   readonly recent = new RecentInvalidations();
   /** The flight that callers of a key join. */
-  readonly flights = new Map<string, Flight>();
+  readonly flights = new FlightTable();
   /** Flights that look for a lease, detached ones too; messages wake them. */
   readonly #looking = new Map<string, Set<Flight>>();
 
@@ -31,7 +33,7 @@ export class SharedState {
   dropKey(key: string): void {
     this.recent.noteKey(key);
     this.shelf.delete(key);
-    const flight = this.flights.get(key);
+    const flight = this.flights.get(key, hashOf(key));
     if (flight) this.#detach(flight);
     this.wake(key);
   }
@@ -39,7 +41,7 @@ export class SharedState {
   dropTag(tag: string): void {
     this.recent.noteTag(tag);
     this.shelf.deleteTag(tag);
-    for (const flight of this.flights.values()) {
+    for (const flight of this.flights.all()) {
       // The tags of what is being read are not known yet.
       if (flight.phase !== 'loading' || flight.tags.has(tag)) this.#detach(flight);
     }
@@ -48,7 +50,7 @@ export class SharedState {
   dropAll(): void {
     this.recent.noteAll();
     this.shelf.clear();
-    for (const flight of this.flights.values()) this.#detach(flight);
+    for (const flight of this.flights.all()) this.#detach(flight);
   }
 
   /** What is in memory may be wrong, because messages may have been missed; values in Redis are as they were. */
@@ -75,7 +77,7 @@ export class SharedState {
 
   /** Nobody joins the flight any more. */
   leave(flight: Flight): void {
-    if (this.flights.get(flight.key) === flight) this.flights.delete(flight.key);
+    this.flights.remove(flight);
   }
 
   /** Who waits looks again before he is given anything, so whoever joins him is given what is valid then. */

@@ -17,6 +17,7 @@ import type { Granted, LockRequest, LockScripts } from './lock-scripts.ts';
 import type { LockMeter } from './lock-metrics.ts';
 import type { Lock, ReleaseResult } from './lock.ts';
 import { leaseMs } from './options.ts';
+import { Link, Ring } from '../redis/ring.ts';
 import { ASK_AGAIN_MS, isPassing, unavailable, type Waiting } from './waiting.ts';
 
 /** What the keeper needs. */
@@ -38,7 +39,10 @@ export interface LeaseHow {
 /** All leases of one process. */
 export class LeaseKeeper {
   readonly parts: KeeperParts;
-  readonly #held = new Map<string, Lease>();
+  readonly #held = new Ring<Lease>();
+  /** One for all leases: a timer each would cost as much as all else that is done for a lock that is soon let go of. */
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
 
   constructor(parts: KeeperParts) {
     this.parts = parts;
@@ -47,28 +51,56 @@ export class LeaseKeeper {
   /** Keeps a lease from now on. */
   keep(scripts: LockScripts, request: LockRequest, granted: Granted, how: LeaseHow): Lease {
     const lease = new Lease(this, scripts, request, granted, how);
-    this.#held.set(request.waiterId, lease);
+    if (this.#held.isEmpty) this.#timer?.ref();
+    this.#held.add(lease);
     return lease;
   }
 
   /** Whether the waiter has become a holder, and still is one. */
   isHolder(waiterId: string): boolean {
-    return this.#held.has(waiterId);
+    return this.#find(waiterId) !== undefined;
   }
 
   /** Somebody has put the holder out. */
   oust(waiterId: string): void {
-    this.#held.get(waiterId)?.oust();
+    this.#find(waiterId)?.oust();
   }
 
   /** The lease is over. */
-  forget(waiterId: string): void {
-    this.#held.delete(waiterId);
+  forget(lease: Lease): void {
+    // The timer stays set, because the next lock is likely to need it, but keeps no process alive.
+    if (this.#held.remove(lease) && this.#held.isEmpty) this.#timer?.unref();
+  }
+
+  /** A lease wants its turn then. One that is let go of before leaves the timer as it is. */
+  wake(atMs: number, nowMs: number): void {
+    if (atMs >= this.#timerAtMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    // A turn too early would find the deadline still ahead; Node's timers count whole milliseconds.
+    this.#timer = setTimeout(takeTurns, Math.max(1, Math.ceil(atMs - nowMs)), this);
+  }
+
+  /** The timer's turn: of all leases, those act whose time has come. */
+  takeTurns(): void {
+    this.#timer = undefined;
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    const nowMs = this.parts.clock.monotonicMs();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const lease of this.#held.all()) nextMs = Math.min(nextMs, lease.turn(nowMs));
+    if (nextMs < Number.POSITIVE_INFINITY) this.wake(nextMs, nowMs);
+  }
+
+  #find(waiterId: string): Lease | undefined {
+    return this.#held.all().find((lease) => lease.waiterId === waiterId);
   }
 
   /** Nothing is extended any more; whoever holds is told by the signal. What is not released ends by itself. */
   stop(): void {
-    for (const lease of this.#held.values()) lease.abandon();
+    for (const lease of this.#held.all()) lease.abandon();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
   }
 }
 
@@ -78,7 +110,7 @@ function driftMs(ttlMs: number): number {
 }
 
 /** One lease that was granted: the Lock that a caller holds. */
-export class Lease implements Lock {
+export class Lease extends Link implements Lock {
   readonly name: string;
   readonly token: number;
   readonly #keeper: LeaseKeeper;
@@ -90,13 +122,14 @@ export class Lease implements Lock {
   #deadlineMs: number;
   #extendAtMs: number;
   #isExtending = false;
-  #timer: NodeJS.Timeout | undefined;
+  #isRecorded: boolean;
   #abort: AbortController | undefined;
   #lost: MillraceError | undefined;
   #isOusted = false;
   #released: Promise<ReleaseResult> | undefined;
 
   constructor(keeper: LeaseKeeper, scripts: LockScripts, request: LockRequest, granted: Granted, how: LeaseHow) {
+    super();
     this.name = request.name;
     this.token = granted.token;
     this.#keeper = keeper;
@@ -105,9 +138,10 @@ export class Lease implements Lock {
     this.#how = how;
     this.#grantedAtMs = keeper.parts.clock.monotonicMs();
     this.#ttlMs = request.ttlMs;
+    this.#isRecorded = granted.isRecorded === true;
     this.#deadlineMs = granted.sentAtMs + request.ttlMs - driftMs(request.ttlMs);
     this.#extendAtMs = this.#nextExtension(granted.sentAtMs);
-    this.#arm(this.#grantedAtMs);
+    keeper.wake(Math.min(this.#deadlineMs, this.#extendAtMs), this.#grantedAtMs);
   }
 
   get signal(): AbortSignal {
@@ -120,6 +154,10 @@ export class Lease implements Lock {
 
   get held(): boolean {
     return this.#isHeldAt(this.#now());
+  }
+
+  get waiterId(): string {
+    return this.#request.waiterId;
   }
 
   get names(): readonly string[] {
@@ -187,22 +225,19 @@ export class Lease implements Lock {
     return this.#how.autoExtend ? fromMs + this.#ttlMs / 3 : Number.POSITIVE_INFINITY;
   }
 
-  #arm(nowMs: number): void {
-    clearTimeout(this.#timer);
-    // A tick too early would find the deadline still ahead; Node's timers count whole milliseconds.
-    const inMs = Math.max(1, Math.ceil(Math.min(this.#deadlineMs, this.#extendAtMs) - nowMs));
-    this.#timer = setTimeout(tick, inMs, this);
-  }
-
-  /** The timer's turn: the end has come, or an extension is due. */
-  tick(): void {
-    const nowMs = this.#now();
-    if (!this.#isHeldAt(nowMs)) return;
-    if (nowMs >= this.#extendAtMs) {
+  /**
+   * The end has come, or an extension is due.
+   *
+   * @returns when it wants its next turn
+   */
+  turn(nowMs: number): number {
+    if (!this.#isHeldAt(nowMs)) return Number.POSITIVE_INFINITY;
+    // What is due soon is done now, so that many leases need few turns.
+    if (nowMs >= this.#extendAtMs - this.#ttlMs / 100) {
       this.#extendAtMs = nowMs + this.#ttlMs / 10;
       if (!this.#isExtending) void this.#tryToExtend();
     }
-    this.#arm(nowMs);
+    return Math.min(this.#deadlineMs, this.#extendAtMs);
   }
 
   async #tryToExtend(): Promise<void> {
@@ -227,7 +262,8 @@ export class Lease implements Lock {
     if (!this.#isHeldAt(this.#now())) return;
     this.#deadlineMs = sentAtMs + ttlMs - driftMs(ttlMs);
     this.#extendAtMs = this.#nextExtension(sentAtMs);
-    this.#arm(this.#now());
+    this.#isRecorded = true;
+    this.#keeper.wake(Math.min(this.#deadlineMs, this.#extendAtMs), this.#now());
   }
 
   #lose(why: string): void {
@@ -241,8 +277,7 @@ export class Lease implements Lock {
   #end(reason: MillraceError): void {
     if (this.#lost || this.#released) return;
     this.#lost = reason;
-    clearTimeout(this.#timer);
-    this.#keeper.forget(this.#request.waiterId);
+    this.#keeper.forget(this);
     this.#abort?.abort(reason);
   }
 
@@ -250,11 +285,13 @@ export class Lease implements Lock {
     return { name: this.name, fence: this.token };
   }
 
-  async #letGo(): Promise<ReleaseResult> {
+  #letGo(): Promise<ReleaseResult> {
     const wasHeld = this.held;
-    clearTimeout(this.#timer);
-    this.#keeper.forget(this.#request.waiterId);
-    const result = this.#isOusted ? 'stolen' : await this.#giveBack(wasHeld);
+    this.#keeper.forget(this);
+    return this.#isOusted ? Promise.resolve(this.#ended('stolen')) : this.#giveBack(wasHeld);
+  }
+
+  #ended(result: ReleaseResult): ReleaseResult {
     this.#how.meter.released(result, this.#now() - this.#grantedAtMs);
     return result;
   }
@@ -270,11 +307,12 @@ export class Lease implements Lock {
           heldMs,
           isInTime,
           again,
+          isRecorded: this.#isRecorded,
         });
-        waiting.handOver(this.#scripts, this.name, granted, sentAtMs);
+        if (granted.length > 0) waiting.handOver(this.#scripts, this.name, granted, sentAtMs);
         // A waiter whose grant was in the answer that was lost finds it by looking.
         if (again || outcome !== 'released') waiting.poke(this.#scripts, this.name);
-        return outcome;
+        return this.#ended(outcome);
       } catch (error) {
         const isOver = !isInTime || this.#now() - sinceMs >= deadlineMs || this.#now() >= this.#deadlineMs;
         if (isPassing(error) && !isOver) {
@@ -282,14 +320,14 @@ export class Lease implements Lock {
           continue;
         }
         waiting.poke(this.#scripts, this.name);
-        if (this.#now() >= this.#deadlineMs) return 'expired';
+        if (this.#now() >= this.#deadlineMs) return this.#ended('expired');
         log.warn({ err: error, ...this.#facts() }, `lock ${this.name} could not be released; its lease will run out`);
-        return 'unknown';
+        return this.#ended('unknown');
       }
     }
   }
 }
 
-function tick(lease: Lease): void {
-  lease.tick();
+function takeTurns(keeper: LeaseKeeper): void {
+  keeper.takeTurns();
 }

@@ -37,6 +37,8 @@ export interface Granted {
   readonly status: 'granted';
   readonly token: number;
   readonly sentAtMs: number;
+  /** Redis remembers the token, whatever becomes of the lock. A hand-over within a process leaves that to the next act. */
+  readonly isRecorded?: boolean;
 }
 
 /** It waits in the queue. */
@@ -81,6 +83,8 @@ export interface ReleaseHow {
   readonly isInTime: boolean;
   /** Asked before without an answer. */
   readonly again: boolean;
+  /** Redis remembers the token already; see Granted. */
+  readonly isRecorded?: boolean;
 }
 
 /** One implementation for mutexes, one for permits. Everything throws a MillraceError of src/redis when Redis cannot be asked. */

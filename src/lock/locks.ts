@@ -88,7 +88,7 @@ export class Locks {
     const [options, run] = typeof second === 'function' ? [undefined, second] : [second, third];
     if (typeof run !== 'function') throw notFunction();
     const parsed = this.#core.reader.read(options, 'using');
-    const lock = await this.#mustTake(what, parsed);
+    const lock = (await this.#take(what, parsed)) ?? refuse(what);
     return whileHeld(lock, parsed.throwsIfLost, run as Work<Lock | LockSet, T>);
   }
 
@@ -102,7 +102,8 @@ export class Locks {
   acquire(name: string, options?: LockOptions): Promise<Lock>;
   acquire(names: readonly string[], options?: LockOptions): Promise<LockSet>;
   async acquire(what: string | readonly string[], options?: LockOptions): Promise<Lock | LockSet> {
-    return this.#mustTake(what, this.#core.reader.read(options, 'acquire'));
+    const parsed = this.#core.reader.read(options, 'acquire');
+    return (await this.#take(what, parsed)) ?? refuse(what);
   }
 
   /**
@@ -190,16 +191,6 @@ export class Locks {
     return this.#stopping;
   }
 
-  async #mustTake(what: string | readonly string[], options: ParsedLockOptions): Promise<Lock | LockSet> {
-    const taken = await this.#take(what, options);
-    if (taken) return taken;
-    const names = typeof what === 'string' ? what : what.join(', ');
-    throw new MillraceError('LOCK_TIMEOUT', `lock ${names}: held by another, and not to be waited for`, {
-      names,
-      waitMs: 0,
-    });
-  }
-
   #take(what: string | readonly string[], options: ParsedLockOptions): Promise<Lock | LockSet | undefined> {
     return typeof what === 'string' ? this.#takeOne(what, options) : this.#takeAll(what, options);
   }
@@ -235,6 +226,15 @@ export class Locks {
     await releaseAll(locks);
     return undefined;
   }
+}
+
+/** Who may not wait, and would have to. */
+function refuse(what: string | readonly string[]): never {
+  const names = typeof what === 'string' ? what : what.join(', ');
+  throw new MillraceError('LOCK_TIMEOUT', `lock ${names}: held by another, and not to be waited for`, {
+    names,
+    waitMs: 0,
+  });
 }
 
 async function releaseAll(locks: readonly Lock[]): Promise<void> {

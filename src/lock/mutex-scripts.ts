@@ -16,7 +16,7 @@ import type { Clock } from '../clock.ts';
 import type { Connections } from '../redis/connect.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { KeySpace } from '../redis/keys.ts';
-import { defineScript, type ScriptClient } from '../redis/script.ts';
+import type { ScriptClient } from '../redis/script.ts';
 import type {
   AcquireHow,
   GivenBack,
@@ -30,58 +30,27 @@ import type {
   ReleaseHow,
   ReleaseOutcome,
 } from './lock-scripts.ts';
+import {
+  acquireScript,
+  extendScript,
+  giveBackScript,
+  inspectScript,
+  mended,
+  releaseScript,
+  sendHot,
+  watchScript,
+  type AcquireReply,
+  type GiveReply,
+  type MutexKeys,
+  type ReleaseReply,
+} from './scripts.ts';
 import type { Waiting } from './waiting.ts';
 
 /** Of how many locks the keys are kept ready. */
 const KEPT_KEYS = 1_000;
 
-const KEYS = ['holder', 'queue', 'fence'] as const;
-const HOME = ['name', 'channels', 'counts'] as const;
-
-type AcquireReply = ['granted', string] | ['queued', number?] | ['refused', number];
-type GiveReply = [outcome: ReleaseOutcome, waiterId?: string, token?: string];
-
-const acquire = defineScript({
-  file: 'lock/acquire.lua',
-  keys: KEYS,
-  args: ['me', 'mayQueue', 'look', 'again'],
-  reply: (reply: AcquireReply) => reply,
-});
-const release = defineScript({
-  file: 'lock/release.lua',
-  keys: KEYS,
-  args: ['mine', 'nextToken', ...HOME],
-  reply: (reply: GiveReply) => reply,
-});
-const giveBack = defineScript({
-  file: 'lock/give-back.lua',
-  keys: KEYS,
-  args: ['mine', 'entry', 'process', ...HOME],
-  reply: (reply: GiveReply) => reply,
-});
-const watch = defineScript({
-  file: 'lock/watch.lua',
-  keys: KEYS,
-  args: ['me', ...HOME],
-  reply: (reply: ['granted', string] | ['queued', number] | ['gone']) => reply,
-});
-const extend = defineScript({
-  file: 'lock/extend.lua',
-  keys: ['holder', 'fence'],
-  args: ['mine', 'ttlMs'],
-  reply: (isHeld: number) => isHeld === 1,
-});
-const inspect = defineScript({
-  file: 'lock/inspect.lua',
-  keys: KEYS,
-  args: ['shown'],
-  reply: ([holder, leaseMs, lastToken, waiting, ...waiters]: [string | null, number, string, number, ...string[]]) => {
-    return { holder, leaseMs, lastToken: Number(lastToken), waiting, waiters };
-  },
-});
-
 /** A mutex as it stands in Redis; a lease of -2 ms when nobody holds it. */
-type MutexState = Awaited<ReturnType<typeof inspect>>;
+type MutexState = Awaited<ReturnType<typeof inspectScript>>;
 
 /** What the scripts work with. */
 export interface MutexParts {
@@ -92,49 +61,53 @@ export interface MutexParts {
   waiting: Pick<Waiting, 'processId' | 'channelPrefix' | 'countsReceivers'>;
 }
 
-interface MutexKeys {
-  holder: string;
-  queue: string;
-  fence: string;
-}
-
 /** The scripts of mutexes. */
 export class MutexScripts implements LockScripts {
   readonly kind = 'm';
   readonly #parts: MutexParts;
   readonly #clock: Clock;
+  readonly #guard: Guard;
   readonly #process: string;
   readonly #channels: string;
   readonly #counts: number;
+  /** What release.lua is told of this process. */
+  readonly #home: string;
   readonly #keys = new Map<string, MutexKeys>();
 
   constructor(parts: MutexParts) {
     this.#parts = parts;
     this.#clock = parts.clock;
+    this.#guard = parts.guard;
     this.#process = parts.waiting.processId;
     this.#channels = parts.waiting.channelPrefix;
     this.#counts = parts.waiting.countsReceivers ? 1 : 0;
+    this.#home = `${this.#counts} ${this.#channels}`;
   }
 
   async acquire(request: LockRequest, how: AcquireHow): Promise<Granted | Queued | Refused> {
-    const args = {
-      me: this.#entryOf(request),
-      mayQueue: how.mayQueue ? 1 : 0,
-      look: how.look ? 1 : 0,
-      again: how.again ? 1 : 0,
-    };
+    const client = this.#parts.connections.commands();
+    const keys = this.#keysOf(request.name);
+    const me = this.#entryOf(request);
+    const ttlMs = `${request.ttlMs}`;
+    const mode = wordsFor(how);
     const sentAtMs = this.#clock.monotonicMs();
-    const [status, value] = await this.#run(acquire, this.#keysOf(request.name), args);
-    if (status === 'granted') return { status, token: Number(value), sentAtMs };
-    if (status === 'queued') return { status, leftMs: leaseLeft(value) };
-    return { status, isFree: value === NO_KEY };
+    let reply: AcquireReply;
+    try {
+      reply = await sendHot(this.#guard, client, acquireScript, keys.holder, me, ttlMs, mode);
+    } catch (error) {
+      reply = await mended(error, this.#guard, client, acquireScript, keys.holder, { me, ttlMs, how: mode });
+    }
+    if (typeof reply === 'string') return { status: 'granted', token: Number(reply), sentAtMs, isRecorded: true };
+    const [status, leftMs] = reply;
+    if (status === 'queued') return { status, leftMs: leaseLeft(leftMs) };
+    return { status, isFree: leftMs === NO_KEY };
   }
 
   async watch(request: LockRequest): Promise<Granted | Queued | Gone> {
-    const args = { me: this.#entryOf(request), ...this.#home(request.name) };
+    const args = { me: this.#entryOf(request), ...this.#homeOf(request.name) };
     const sentAtMs = this.#clock.monotonicMs();
-    const [status, value] = await this.#run(watch, this.#keysOf(request.name), args);
-    if (status === 'granted') return { status, token: Number(value), sentAtMs };
+    const [status, value] = await this.#run(watchScript, this.#keysOf(request.name), args);
+    if (status === 'granted') return { status, token: Number(value), sentAtMs, isRecorded: true };
     return status === 'queued' ? { status, leftMs: leaseLeft(value) } : { status };
   }
 
@@ -152,7 +125,7 @@ export class MutexScripts implements LockScripts {
     const args = { mine: `${this.#entryOf(request)}|${token}`, ttlMs };
     const sentAtMs = this.#clock.monotonicMs();
     const keys = { holder, fence };
-    const isHeld = client ? await extend(client, keys, args) : await this.#run(extend, keys, args);
+    const isHeld = client ? await extendScript(client, keys, args) : await this.#run(extendScript, keys, args);
     return { isHeld, sentAtMs };
   }
 
@@ -166,14 +139,19 @@ export class MutexScripts implements LockScripts {
       // The first call, whose answer was lost, has let go.
       return how.again && how.isInTime ? { ...back, outcome: 'released' } : back;
     }
-    const args = {
-      mine: `${this.#entryOf(request)}|${token}`,
-      nextToken: token + Math.max(1, Math.floor(how.heldMs * 1_000)),
-      ...this.#home(request.name),
-    };
+    const client = this.#parts.connections.commands();
+    const keys = this.#keysOf(request.name);
+    const mine = `${this.#entryOf(request)}|${token}`;
+    const heldUs = `${Math.max(1, Math.floor(how.heldMs * 1_000))}`;
+    const home = `${how.isRecorded === true ? '1' : '0'} ${this.#home} ${request.name}`;
     const sentAtMs = this.#clock.monotonicMs();
-    const reply = await this.#run(release, this.#keysOf(request.name), args);
-    return given(reply, sentAtMs);
+    let reply: ReleaseReply;
+    try {
+      reply = await sendHot(this.#guard, client, releaseScript, keys.holder, mine, heldUs, home);
+    } catch (error) {
+      reply = await mended(error, this.#guard, client, releaseScript, keys.holder, { mine, heldUs, home });
+    }
+    return reply === 1 ? { outcome: 'released', granted: NOBODY, sentAtMs } : given(reply, sentAtMs);
   }
 
   /** Puts out whoever holds the lock; false when nobody does. */
@@ -185,7 +163,7 @@ export class MutexScripts implements LockScripts {
 
   /** The lock as it stands, with the first waiters. */
   async inspect(name: string, shown: number): Promise<MutexState> {
-    return this.#run(inspect, this.#keysOf(name), { shown });
+    return this.#run(inspectScript, this.#keysOf(name), { shown });
   }
 
   /** The key that names the lock's node on a Cluster. */
@@ -199,18 +177,18 @@ export class MutexScripts implements LockScripts {
     entry: string,
     process: string,
   ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }> {
-    const args = { mine, entry, process, ...this.#home(name) };
+    const args = { mine, entry, process, ...this.#homeOf(name) };
     const sentAtMs = this.#clock.monotonicMs();
-    const reply = await this.#run(giveBack, this.#keysOf(name), args);
+    const reply = await this.#run(giveBackScript, this.#keysOf(name), args);
     return given(reply, sentAtMs);
   }
 
   #run<K, A, T>(script: (client: ScriptClient, keys: K, args: A) => Promise<T>, keys: K, args: A): Promise<T> {
     const client = this.#parts.connections.commands();
-    return this.#parts.guard.run(() => script(client, keys, args));
+    return this.#guard.run(() => script(client, keys, args));
   }
 
-  #home(name: string): Record<(typeof HOME)[number], string | number> {
+  #homeOf(name: string): { name: string; channels: string; counts: number } {
     return { name, channels: this.#channels, counts: this.#counts };
   }
 
@@ -231,6 +209,14 @@ export class MutexScripts implements LockScripts {
     this.#keys.set(name, made);
     return made;
   }
+}
+
+const NOBODY: readonly LocalGrant[] = [];
+
+/** How acquire.lua is told. */
+function wordsFor({ mayQueue, look, again }: AcquireHow): string {
+  const word = mayQueue ? (look ? 'look' : 'queue') : 'try';
+  return again ? `${word} again` : word;
 }
 
 /** What PTTL says of a key that is not there. */

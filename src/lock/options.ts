@@ -111,6 +111,10 @@ export function leaseMs(ttl: Duration): number {
 /** Checks the options of acquires, with the defaults of the process. */
 export class LockOptionsReader {
   readonly #defaults: ParsedLockOptions;
+  /** What was read last: nearly all calls of a process ask for the same times. */
+  #last:
+    | { readonly ttl: Duration | undefined; readonly wait: Duration | undefined; readonly parsed: ParsedLockOptions }
+    | undefined;
 
   constructor(ttlMs: number, waitMs: number) {
     this.#defaults = {
@@ -144,16 +148,25 @@ export class LockOptionsReader {
 
   /** The options of nearly every call, which the schema would take as long for as Redis for the lock; undefined for all others. */
   #readPlain(options: UsingOptions): ParsedLockOptions | undefined {
-    let { ttlMs, waitMs, signal } = this.#defaults;
     if (options === null || typeof options !== 'object') return undefined;
-    for (const [option, value] of Object.entries(options)) {
-      if (value === undefined && option in lockOptionsShape) continue;
-      if (option === 'ttl' && isWithin(value, SHORTEST_TTL_MS)) ttlMs = tryToMs(value) ?? ttlMs;
-      else if (option === 'wait' && isWithin(value, 0)) waitMs = tryToMs(value) ?? waitMs;
+    let { ttl, wait, signal }: UsingOptions = {};
+    for (const option in options) {
+      const value: unknown = options[option as keyof UsingOptions];
+      if (option === 'ttl') ttl = value as Duration;
+      else if (option === 'wait') wait = value as Duration;
       else if (option === 'signal' && value instanceof AbortSignal) signal = value;
-      else return undefined;
+      else if (value !== undefined || !(option in lockOptionsShape)) return undefined;
     }
-    return { ...this.#defaults, ttlMs, waitMs, signal };
+    const known = this.#last;
+    if (known && known.ttl === ttl && known.wait === wait) {
+      return signal ? { ...known.parsed, signal } : known.parsed;
+    }
+    if (ttl !== undefined && !isWithin(ttl, SHORTEST_TTL_MS)) return undefined;
+    if (wait !== undefined && !isWithin(wait, 0)) return undefined;
+    const { ttlMs, waitMs } = this.#defaults;
+    const parsed = { ...this.#defaults, ttlMs: tryToMs(ttl) ?? ttlMs, waitMs: tryToMs(wait) ?? waitMs };
+    this.#last = { ttl, wait, parsed };
+    return signal ? { ...parsed, signal } : parsed;
   }
 }
 

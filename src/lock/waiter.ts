@@ -1,13 +1,14 @@
 /** One request for a lock, from the first question to its outcome. */
 import type { MillraceError } from '../errors.ts';
 import type { Granted, LockRequest, LockScripts } from './lock-scripts.ts';
+import { Link } from '../redis/ring.ts';
 import type { WaitingLine } from './waiting-line.ts';
 
 /** What comes of it: granted, or undefined for one that may not wait and would have to. */
 export type WaitOutcome = Granted | undefined;
 
 /** A request under way. Whatever settles it first counts; the rest is given back. */
-export class Waiter {
+export class Waiter extends Link {
   readonly scripts: LockScripts;
   readonly request: LockRequest;
   readonly waitMs: number;
@@ -27,6 +28,7 @@ export class Waiter {
   #reject: ((reason: unknown) => void) | undefined;
 
   constructor(scripts: LockScripts, request: LockRequest, waitMs: number, sinceMs: number) {
+    super();
     this.scripts = scripts;
     this.request = request;
     this.waitMs = waitMs;

@@ -22,6 +22,7 @@ import type { Logger } from '../log.ts';
 import { Broadcast } from '../redis/broadcast.ts';
 import type { Connections } from '../redis/connect.ts';
 import type { Granted, LocalGrant, LockRequest, LockScripts, Queued, Refused } from './lock-scripts.ts';
+import { Ring } from '../redis/ring.ts';
 import { Waiter, type WaitOutcome } from './waiter.ts';
 import { WaitingLine } from './waiting-line.ts';
 
@@ -67,7 +68,10 @@ export class Waiting {
   readonly #idStem: string;
   readonly #channel: Broadcast;
   readonly #kinds = new Map<string, LockScripts>();
-  readonly #waiters = new Map<string, Waiter>();
+  /** Those who have no answer yet. */
+  readonly #asking = new Ring<Waiter>();
+  /** Those who have joined a queue, by id. */
+  readonly #queued = new Map<string, Waiter>();
   readonly #lines = new Map<string, WaitingLine>();
   readonly #leaving = new Set<Promise<void>>();
   #lastId = 0;
@@ -116,7 +120,7 @@ export class Waiting {
     if (this.#isStopped) return Promise.reject(closed());
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     const waiter = new Waiter(scripts, request, waitMs, this.#clock.monotonicMs());
-    this.#waiters.set(request.waiterId, waiter);
+    this.#asking.add(waiter);
     if (signal) waiter.listen(signal, () => this.#fail(waiter, signal.reason));
     void this.#ask(waiter, false);
     return waiter.outcome;
@@ -125,7 +129,7 @@ export class Waiting {
   /** What another act has handed to waiters of this process. */
   handOver(scripts: LockScripts, name: string, granted: readonly LocalGrant[], sentAtMs: number): void {
     for (const { waiterId, token } of granted) {
-      const waiter = this.#waiters.get(waiterId);
+      const waiter = this.#find(waiterId);
       if (waiter) {
         waiter.line?.sign(sentAtMs, waiter.request.ttlMs);
         this.#grant(waiter, { status: 'granted', token, sentAtMs });
@@ -150,7 +154,7 @@ export class Waiting {
   /** Whoever waits is told CLOSED. Twice is fine. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    for (const waiter of this.#waiters.values()) this.#fail(waiter, closed());
+    for (const waiter of [...this.#queued.values(), ...this.#asking.all()]) this.#fail(waiter, closed());
     await Promise.all(this.#leaving);
     this.#channel.close();
   }
@@ -164,7 +168,7 @@ export class Waiting {
     let hasLooked = false;
     while (!waiter.isDone) {
       try {
-        const look = mayQueue && this.#lines.get(lineKey(scripts, request.name)) === undefined;
+        const look = mayQueue && !(this.#lines.size > 0 && this.#lines.has(lineKey(scripts, request.name)));
         const answer = await scripts.acquire(request, { again, mayQueue, look });
         waiter.failure = undefined;
         if (answer.status !== 'refused') return this.#answered(waiter, answer);
@@ -177,7 +181,7 @@ export class Waiting {
           hasLooked = true;
           await scripts.watch(request);
         } else {
-          this.#waiters.delete(request.waiterId);
+          this.#forget(waiter);
           return waiter.resolve(undefined);
         }
       } catch (error) {
@@ -195,6 +199,7 @@ export class Waiting {
     if (waiter.isDone) return this.#leaveDone(waiter);
     const line = waiter.line ?? this.#lineOf(waiter);
     line.add(waiter, answer.leftMs);
+    if (this.#asking.remove(waiter)) this.#queued.set(waiter.request.waiterId, waiter);
     if (waiter.waitMs === Number.POSITIVE_INFINITY) return;
     const leftMs = waiter.sinceMs + waiter.waitMs - this.#clock.monotonicMs();
     waiter.arm(Math.max(0, leftMs), () => this.#fail(waiter, waiter.failure ?? timeout(waiter)));
@@ -242,7 +247,7 @@ export class Waiting {
       const isOver = nowMs - waiter.sinceMs > waiter.waitMs + this.#parts.deadlineMs;
       return isOver ? this.#fail(waiter, tooLate(request)) : void this.#ask(waiter, true);
     }
-    this.#waiters.delete(request.waiterId);
+    this.#forget(waiter);
     waiter.resolve(granted);
     // So that the holder hears when it is put out, and the next request that must wait need not wait for the channel.
     if (!this.#isStopped) void this.#channel.open();
@@ -250,9 +255,18 @@ export class Waiting {
 
   #fail(waiter: Waiter, reason: unknown): void {
     if (waiter.isDone) return;
-    this.#waiters.delete(waiter.request.waiterId);
+    this.#forget(waiter);
     waiter.reject(reason);
     this.leave(waiter.scripts, waiter.request);
+  }
+
+  #forget(waiter: Waiter): void {
+    if (!this.#asking.remove(waiter)) this.#queued.delete(waiter.request.waiterId);
+  }
+
+  /** A hand-over may be heard of before the answer that says that it is queued. */
+  #find(waiterId: string): Waiter | undefined {
+    return this.#queued.get(waiterId) ?? this.#asking.all().find(({ request }) => request.waiterId === waiterId);
   }
 
   /** An answer came for a waiter that has left meanwhile. One that was granted twice has the lock, and keeps it. */
@@ -287,7 +301,7 @@ export class Waiting {
     const idAt = text.lastIndexOf(' ') + 1;
     const waiterId = text.slice(idAt);
     if (text.startsWith('oust ')) return this.#parts.onOust(waiterId);
-    const waiter = this.#waiters.get(waiterId);
+    const waiter = this.#find(waiterId);
     if (waiter) return void this.#look(waiter);
     // It has looked before the message came, or it has left.
     const scripts = this.#kinds.get(waiterId.charAt(0));

@@ -151,6 +151,10 @@ async function scene(): Promise<{ server: TestServer; proxy: Proxy; locks: Locks
   const { locks: others } = locksOf({ url: server.url });
   await locks.using('warm', () => undefined);
   await others.using('warm', () => undefined);
+  // Both hear messages, so their requests may queue at once.
+  const heard = (): Promise<unknown> => server.ask((redis) => redis.call('PUBSUB', 'CHANNELS', '*:lock:wake:*'));
+  await eventually(async () => expect(await heard()).toHaveLength(2));
+  await locks.using('warm', () => undefined);
   return { server, proxy, locks, others };
 }
 
