@@ -35,6 +35,7 @@ export async function oursOn(url: string, pair: string): Promise<JobSide> {
     name: NAME,
     input: z.object({ to: z.email(), template: z.string(), userId: z.number().int(), body: z.string() }),
   });
+  // A prefix about as long as the default.
   const platform = createPlatform({ redis: { url }, prefix: `mill-${pair}`, log: { level: 'warn' } });
   await platform.start();
   const { jobs } = platform;

@@ -9,6 +9,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { createBatch } from '../redis/batch.ts';
+import type { Guard } from '../redis/guard.ts';
 import type { RedisClient, SingleClient } from '../redis/clients.ts';
 import { MISSING, type Found, type FoundReader } from './found.ts';
 import { AwaitedRead, type Read } from './read.ts';
@@ -26,7 +27,7 @@ const MOST_READS = 256;
 /** What the joiner needs of the second level. */
 export interface JoinerParts {
   readonly client: () => RedisClient;
-  readonly guard: { run<T>(call: () => Promise<T>): Promise<T> };
+  readonly guard: Pick<Guard, 'run' | 'watch'>;
   readonly keys: CacheKeys;
   readonly reader: FoundReader;
   readonly clock: Clock;
@@ -93,33 +94,45 @@ export class ReadJoiner {
   }
 
   #ask(groups: readonly Group[]): void {
-    const sentAtMs = this.#parts.clock.monotonicMs();
-    this.#parts.guard.run(() => this.#send(groups, sentAtMs)).catch((error: unknown) => fail(groups, error));
-  }
-
-  #send(groups: readonly Group[], sentAtMs: number): Promise<unknown> {
-    const client = this.#parts.client();
-    return client.isCluster
-      ? this.#readByScript(client, groups, sentAtMs)
-      : this.#readPlainly(client as SingleClient, groups, sentAtMs);
+    const { clock, client } = this.#parts;
+    const sentAtMs = clock.monotonicMs();
+    try {
+      const redis = client();
+      if (redis.isCluster) this.#askScript(redis, groups, sentAtMs);
+      else this.#askPlainly(redis as SingleClient, groups, sentAtMs);
+    } catch (error) {
+      fail(groups, error); // The connections have been closed.
+    }
   }
 
   /** One MGET for all; what it does not answer is read by the script. */
-  #readPlainly(client: SingleClient, groups: readonly Group[], sentAtMs: number): Promise<unknown> {
+  #askPlainly(client: SingleClient, groups: readonly Group[], sentAtMs: number): void {
     const keys: string[] = [];
     for (const { bucket, reads, hasTags } of groups) {
       keys.push(bucket.epoch);
       if (hasTags) keys.push(bucket.generation);
       for (const { redisKey } of reads) keys.push(redisKey);
     }
-    const asked = this.#time.isOld ? this.#time.ask(client) : undefined;
-    // Both are sent before either is answered.
-    const answering = client.mgetBuffer(keys);
-    const take = (answers: ReadonlyArray<Buffer | null>): Promise<void> | undefined => {
-      const left = this.#take(groups, answers, sentAtMs);
-      return left.length > 0 ? this.#readByScript(client, left, sentAtMs) : undefined;
-    };
-    return asked ? Promise.all([answering, asked]).then(([answers]) => take(answers)) : answering.then(take);
+    this.#parts.guard.watch(
+      () => (this.#time.isOld ? this.#mgetAndTime(client, keys) : client.mgetBuffer(...keys)),
+      (answers) => {
+        const left = this.#take(groups, answers, sentAtMs);
+        if (left.length > 0) this.#askScript(client, left, sentAtMs);
+      },
+      (failure) => fail(groups, failure),
+    );
+  }
+
+  /** Both are sent before either is answered. */
+  async #mgetAndTime(client: SingleClient, keys: string[]): Promise<Array<Buffer | null>> {
+    const [, answers] = await Promise.all([this.#time.ask(client), client.mgetBuffer(...keys)]);
+    return answers;
+  }
+
+  #askScript(client: RedisClient, groups: readonly Group[], sentAtMs: number): void {
+    this.#parts.guard
+      .run(() => this.#readByScript(client, groups, sentAtMs))
+      .catch((error: unknown) => fail(groups, error));
   }
 
   /** @returns the reads that MGET did not answer */

@@ -13,6 +13,7 @@ import { MillraceError } from '../errors.ts';
 import type { RedisClient } from '../redis/clients.ts';
 import { createBatch, type Batch } from '../redis/batch.ts';
 import type { Connections } from '../redis/connect.ts';
+import type { Guard } from '../redis/guard.ts';
 import type { KeySpace } from '../redis/keys.ts';
 import { jsonCodec, structuredCodec, type Codec } from './codec.ts';
 import { FoundReader, type Found, type OnUnreadable } from './found.ts';
@@ -55,8 +56,7 @@ export interface SecondLevelParts {
   readonly connections: Pick<Connections, 'commands'>;
   /** createKeySpace(prefix, 'cache'). */
   readonly keys: KeySpace;
-  /** A Guard. */
-  readonly guard: { run<T>(call: () => Promise<T>): Promise<T> };
+  readonly guard: Pick<Guard, 'run' | 'watch'>;
   readonly codec: Codec;
   /** The plain name of the channel that messages go to. */
   readonly channel: string;

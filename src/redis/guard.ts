@@ -98,7 +98,7 @@ export class Guard {
     const dated = new Call(nowMs + this.#options.deadlineMs, onFailure);
     this.#deadlines.add(dated);
     answer.then(
-      (value) => this.#answered(dated) && onAnswer(value),
+      (value) => this.#answer(dated, value, onAnswer),
       (error: unknown) => this.#refuse(dated, error),
     );
   }
@@ -110,14 +110,18 @@ export class Guard {
     }
   }
 
-  /** Whether the answer came in time. */
-  #answered(call: Call): boolean {
-    if (!this.#deadlines.remove(call)) return false;
+  /** Nobody waits for it any more once its deadline has passed. */
+  #answer<T>(call: Call, value: T, onAnswer: (value: T) => void): void {
+    if (!this.#deadlines.remove(call)) return;
     this.#succeeded();
-    return true;
+    try {
+      onAnswer(value);
+    } catch (error) {
+      call.reject(error as MillraceError); // Nobody else would hear of it.
+    }
   }
 
-  /** Nobody waits for it any more once its deadline has passed. */
+  /** Likewise. */
   #refuse(call: Call, error: unknown): void {
     if (!this.#deadlines.remove(call)) return;
     const explained = explainRedisError(error, this.#options.label);
