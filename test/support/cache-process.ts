@@ -11,6 +11,8 @@ const connections = createConnections({ url });
 const cache = createCache(connections, { prefix, outage: { deadline: '10s' } });
 await cache.ready();
 await cache.get('warm');
+process.on('SIGUSR2', () => void ask('signalled'));
+setInterval(() => undefined, 60_000);
 console.log('ready');
 
 async function ask(key: string): Promise<void> {
@@ -27,6 +29,3 @@ async function ask(key: string): Promise<void> {
   );
   console.log(`asked ${key} ${JSON.stringify({ loads, values: [...new Set(values)] })}`);
 }
-
-process.on('SIGUSR2', () => void ask('signalled'));
-setInterval(() => undefined, 60_000);

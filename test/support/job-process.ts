@@ -48,7 +48,6 @@ const worker = new JobWorker({
   onDead: () => undefined,
 });
 worker.start();
-console.log('ready');
 process.once('SIGTERM', () => {
   void (async () => {
     await worker.stop();
@@ -57,3 +56,4 @@ process.once('SIGTERM', () => {
     console.log('stopped');
   })();
 });
+console.log('ready');

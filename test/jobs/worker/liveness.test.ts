@@ -167,6 +167,7 @@ describe('a worker that is not silent', () => {
     const begun = bullWorkers();
     const worker = all.work({ ...options, handlers: [handle(contract, () => 'ran')] });
     await all.jobs.enqueue(contract, {}, { delay: '1h' });
+    await eventually(() => expect(begun()).toHaveLength(1));
     await gone.kill();
     await looks(worker, SILENT_FOR_MS);
     expect(begun()).toHaveLength(1);
