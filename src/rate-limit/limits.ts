@@ -120,7 +120,7 @@ class RedisLimits implements Limits {
   readonly #waits: Waits;
   readonly #channel: string;
   readonly #broadcast: Broadcast;
-  readonly #limiters = new Map<string, { limiter: RedisLimiter; said: string }>();
+  readonly #limiters = new Map<string, { limiter: RedisLimiter; said: string; words: string | undefined }>();
   readonly #concurrency = new Map<string, { limit: ConcurrencyLimit; said: string }>();
   #isStopped = false;
 
@@ -149,31 +149,35 @@ class RedisLimits implements Limits {
   }
 
   limiter(name: string, options: LimiterOptions): Limiter {
+    if (this.#isStopped) throw closed();
+    const known = this.#limiters.get(name);
+    // Handlers ask for their limiter with each job: what was checked once in these very words is not checked again.
+    if (known?.words !== undefined && known.words === wordsOf(options)) return known.limiter;
     const owner = `limiter ${name}`;
-    this.#checkName(name, owner, this.#limiters.size);
     const { policies, onError = this.#options.onError } = checkOptions(limiterSchema, options, owner);
     const infos = fillIn(policies);
     const said = JSON.stringify([infos, onError]);
-    const known = this.#limiters.get(name);
     if (known) {
       mustBeSame(owner, known.said, said);
       return known.limiter;
     }
+    checkName(name, owner, this.#limiters.size);
     const limiter = this.#createLimiter(name, infos, onError);
     limiter.setLive(this.#broadcast.isLive);
-    this.#limiters.set(name, { limiter, said });
+    this.#limiters.set(name, { limiter, said, words: wordsOf(options) });
     return limiter;
   }
 
   concurrency(name: string, options: ConcurrencyOptions): ConcurrencyLimit {
+    if (this.#isStopped) throw closed();
     const owner = `concurrency ${name}`;
-    this.#checkName(name, owner, this.#concurrency.size);
     const said = JSON.stringify(options);
     const known = this.#concurrency.get(name);
     if (known) {
       mustBeSame(owner, known.said, said);
       return known.limit;
     }
+    checkName(name, owner, this.#concurrency.size);
     const { prefix, onError, instances } = this.#options;
     const limit = new ConcurrencyLimit(name, options, {
       connections: this.#connections,
@@ -222,20 +226,6 @@ class RedisLimits implements Limits {
     this.#broadcast.open().catch((error: unknown) => this.#log.debug({ err: error }, 'no channel'));
   }
 
-  #checkName(name: unknown, owner: string, count: number): void {
-    if (this.#isStopped) throw closed();
-    if (!nameOption.safeParse(name).success)
-      throw new MillraceError('OPTIONS_INVALID', `${owner}: name: expected up to 64 letters, digits and _ . -`, {
-        name,
-      });
-    if (count >= MOST_LIMITERS)
-      throw new MillraceError(
-        'OPTIONS_INVALID',
-        `${owner}: there are ${MOST_LIMITERS} already; what differs by user or tenant is the key, not the limiter`,
-        { name },
-      );
-  }
-
   #onMessage(text: string): void {
     const { limiter: name, key } = readMessage(text);
     const known = this.#limiters.get(name);
@@ -250,6 +240,26 @@ class RedisLimits implements Limits {
   #onRedisBack(): void {
     this.#log.info('rate limits are kept in Redis again');
     for (const { limiter } of this.#limiters.values()) limiter.onRedisBack();
+  }
+}
+
+function checkName(name: unknown, owner: string, count: number): void {
+  if (!nameOption.safeParse(name).success)
+    throw new MillraceError('OPTIONS_INVALID', `${owner}: name: expected up to 64 letters, digits and _ . -`, { name });
+  if (count >= MOST_LIMITERS)
+    throw new MillraceError(
+      'OPTIONS_INVALID',
+      `${owner}: there are ${MOST_LIMITERS} already; what differs by user or tenant is the key, not the limiter`,
+      { name },
+    );
+}
+
+/** Undefined for what has no JSON form, which the check refuses. */
+function wordsOf(options: LimiterOptions): string | undefined {
+  try {
+    return JSON.stringify(options);
+  } catch {
+    return undefined;
   }
 }
 

@@ -59,6 +59,16 @@ describe('options', () => {
     expect(() => limits.limiter('api', { policies: [{ limit: 2, per: '1s' }] })).toThrow('is there already');
     expect(() => limits.limiter('a/b', { policies: [{ limit: 2, per: '1s' }] })).toThrow('name: expected');
   });
+
+  test('there are a thousand names at most; those that are there can be had all the same', () => {
+    const { limits } = limitsOf({ url: server.url });
+    const options = { policies: [{ limit: 1, per: '1s' }] } as const;
+    const first = limits.limiter('l0', options);
+    for (let count = 1; count < 1_000; count++) limits.limiter(`l${count}`, options);
+    expect(limits.limiter('l0', options)).toBe(first);
+    expect(limits.limiter('l0', { policies: [{ limit: 1, per: 1_000 }] })).toBe(first);
+    expect(() => limits.limiter('one-more', options)).toThrow('there are 1000 already');
+  });
 });
 
 describe('a policy that is changed while it is in use', () => {
