@@ -103,7 +103,8 @@ class Gathering<T> {
       this.#waiting.push({ key, signal, resolve, reject });
       if (this.#timer) this.#timer.refresh();
       else this.#timer = setTimeout(() => this.#send(), PATIENCE_MS);
-      this.#sendIfComplete();
+      // One that was settled with an older value is loaded in the background, and others of its kind may come.
+      if (this.#open.has(key)) this.#sendIfComplete();
     });
 
   #sendIfComplete(): void {

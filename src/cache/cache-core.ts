@@ -101,6 +101,7 @@ export class CacheCore {
       channel,
       originId: this.#originId,
       compressOverBytes: options.compressOverBytes,
+      clock,
       onUnreadable: (namespace, key, reason) => {
         this.counts.unreadable++;
         log.debug({ namespace, key, reason }, 'a kept value cannot be read, so it is loaded again');
@@ -160,6 +161,7 @@ export class CacheCore {
     if (
       mayShelve &&
       !this.#isStopped &&
+      this.#states.get(state.name) === state && // Messages do not reach one that was forgotten.
       this.options.firstLevelBytes > 0 &&
       !state.recent.concerned(since, facts.key, facts.tags)
     ) {

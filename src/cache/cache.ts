@@ -146,16 +146,15 @@ export class Cache {
         });
       return { key, value: pack(value, codec) };
     });
-    const groups = Math.min(JITTER_GROUPS, packed.length);
+    const last = [...new Map(packed.map((entry) => [entry.key, entry])).values()];
+    const groups = Math.min(JITTER_GROUPS, last.length);
     const outcomes = new Map<string, boolean>();
     await this.#change(
       () => packed.forEach(({ key }) => state.dropKey(key)),
       () =>
         Promise.all(
           Array.from({ length: groups }, async (_, group) => {
-            const some = [...new Map(packed.map((entry) => [entry.key, entry])).values()].filter(
-              (_entry, index) => index % groups === group,
-            );
+            const some = last.filter((_entry, index) => index % groups === group);
             const freshMs = jittered(plan.ttlMs, plan.jitter);
             const how = {
               freshMs,

@@ -61,8 +61,13 @@ export class Kept {
 
   /** The value for one caller. */
   give(): Promise<unknown> {
-    return this.#ready ?? Promise.resolve(structuredClone(this.value));
+    return this.#ready ?? cloned(this.value);
   }
+}
+
+/** What cannot be cloned rejects, and throws at nobody. */
+async function cloned(value: unknown): Promise<unknown> {
+  return structuredClone(value);
 }
 
 /** What an entry costs beyond its value: the objects that hold it, and its place in three maps. */

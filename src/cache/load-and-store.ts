@@ -76,6 +76,7 @@ export class LoadAndStore {
 
   async #run(ask: Ask, flight: Flight): Promise<Loaded> {
     const { counts, clock, running, loadTimer } = this.#core;
+    this.#core.stateOf(ask.state.name); // Throws once the cache has been stopped.
     counts.loads++;
     const loaded = await runLoader({
       key: ask.key,
@@ -126,6 +127,7 @@ export class LoadAndStore {
       core.counts.loadsKept++;
       this.#keep(ask, flight, shown, { ...kept, isStored: true });
     } catch (error) {
+      if (isMillraceError(error, 'KEY_INVALID')) throw error; // A tag that the loader named.
       core.missed(error);
       this.#keep(ask, flight, shown, { ...kept, isStored: false });
     }

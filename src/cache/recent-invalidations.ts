@@ -47,7 +47,7 @@ export class RecentInvalidations {
   }
 
   #note(names: Map<string, number>, name: string): void {
-    if (names.size >= MAX_NAMES) this.noteAll();
+    if (names.size >= MAX_NAMES && !names.has(name)) this.noteAll();
     names.set(name, ++this.#now);
   }
 }

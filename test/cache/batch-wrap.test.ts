@@ -1,6 +1,8 @@
 /** wrap(), batch(), getMany(), setMany(): many keys, and functions that are cached as they are. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { ownedCaches } from '../support/caches.ts';
+import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
@@ -59,6 +61,24 @@ describe('batch', () => {
     expect(await other.batch(loadMany, options).getMany(['a', 'bb', 'dddd'])).toEqual([1, 2, 4]);
     expect(calls[1]).toEqual(['dddd']);
     expect(await cache.get('bb')).toBe(2);
+  });
+
+  test('values that are served stale are loaded anew with one call', async () => {
+    const { cache } = await cacheOf({ redis: { url: server.url } });
+    const calls: Array<readonly string[]> = [];
+    const batch = cache.batch(
+      (keys) => {
+        calls.push(keys);
+        return new Map(keys.map((key) => [key, calls.length]));
+      },
+      { ttl: 50, grace: '1m', jitter: 0, beta: 0 },
+    );
+    await batch.getMany(['a', 'b', 'c']);
+    await systemClock.sleep(60);
+    expect(await batch.getMany(['a', 'b', 'c'])).toEqual([1, 1, 1]);
+    await eventually(() =>
+      expect(calls.map((keys) => keys.toSorted())).toEqual([calls[0], calls[0]].map(() => ['a', 'b', 'c'])),
+    );
   });
 
   test('a list is in the order of the keys; an Error in it fails its key alone', async () => {

@@ -244,7 +244,7 @@ export class ChangeLog {
   }
 
   /** The version up to which all will be saved without waiting for fuller batches. */
-  hurry(): Promise<number> {
+  async hurry(): Promise<number> {
     return hurryScript(this.#client, this.keys, { ttlMs: HURRY_MS });
   }
 
