@@ -26,7 +26,7 @@ export {
   type RetentionOptions,
   type UniqueOptions,
 } from './jobs/contract.ts';
-export type { Backoff, BackoffFunction, ExponentialBackoff, FixedBackoff } from './jobs/backoff.ts';
+export type { Backoff, BackoffFunction, ExponentialBackoff, FixedBackoff } from './backoff.ts';
 export {
   handle,
   postpone,

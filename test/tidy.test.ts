@@ -24,7 +24,18 @@ const lua = filesBelow('lua', /\.lua$/);
 const docs = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...filesBelow('docs', /\.md$/)];
 
 /** The ground that everything stands on; these may import one another, and nothing else of ours. */
-const GROUND = ['errors', 'durations', 'clock', 'log', 'schema', 'health'].map((name) => `src/${name}.ts`);
+const GROUND = [
+  'errors',
+  'durations',
+  'clock',
+  'log',
+  'schema',
+  'health',
+  'backoff',
+  'describe-error',
+  'fingerprint',
+  'payload',
+].map((name) => `src/${name}.ts`);
 
 /** Each package of ours that only one place may import. */
 const ONLY_IN: Readonly<Record<string, (file: string) => boolean>> = {

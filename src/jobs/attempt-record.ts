@@ -10,7 +10,7 @@
  *     #attempt {"attempt":2,"outcome":"failed","startedAt":1767225600000,...}
  */
 import { z } from 'zod';
-import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from './describe-error.ts';
+import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from '../describe-error.ts';
 
 /**
  * How an attempt ended. `postponed`: it asked to be run later, or a rate limit refused it; it is not used up. `lost`: its worker

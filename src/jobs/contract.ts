@@ -9,7 +9,7 @@ import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, durationOption, type Schema } from '../schema.ts';
-import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from './backoff.ts';
+import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from '../backoff.ts';
 import { DEAD_SUFFIX } from './queue-names.ts';
 
 /** What a second enqueue with the same key does while the first one counts. */

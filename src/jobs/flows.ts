@@ -16,7 +16,7 @@ import type { JobContract } from './contract.ts';
 import type { JobsCore } from './core.ts';
 import { enqueueShape, planEnqueue, type EnqueueOptions } from './enqueue-options.ts';
 import { createJobIds } from './job-id.ts';
-import { encodeInput } from './payload.ts';
+import { encodeInput } from './input.ts';
 import { familyOf } from './queue-names.ts';
 
 /** What becomes of the parent when the child fails for good: it fails too, or it runs and is told. */

@@ -19,7 +19,7 @@ import { enqueueShape, type EnqueueOptions } from './enqueue-options.ts';
 import { Flows, type EnqueuedFlow, type Flow } from './flows.ts';
 import { inspectJob, type JobInfo } from './inspect.ts';
 import { createJobMetrics, type JobMetricsRegistry } from './job-metrics.ts';
-import { DEFAULT_MAX_PAYLOAD_BYTES } from './payload.ts';
+import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
 import { Producer, type Enqueued } from './producer.ts';
 import { deadQueueOf } from './queue-names.ts';
 import { QueueSet } from './queue-set.ts';

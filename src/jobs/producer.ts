@@ -19,7 +19,7 @@ import { Delivery, type Shipment } from './delivery.ts';
 import { planEnqueue, type EnqueueOptions, type EnqueuePlan } from './enqueue-options.ts';
 import { createJobIds } from './job-id.ts';
 import type { JobMetrics } from './job-metrics.ts';
-import { encodeInput } from './payload.ts';
+import { encodeInput } from './input.ts';
 import type { OpenQueue, QueueSet } from './queue-set.ts';
 
 /** What became of an enqueue. */

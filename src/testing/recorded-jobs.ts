@@ -2,7 +2,7 @@
 import { AssertionError } from 'node:assert';
 import { inspect, isDeepStrictEqual } from 'node:util';
 import type { JobContract } from '../jobs/contract.ts';
-import { cutText } from '../jobs/describe-error.ts';
+import { cutText } from '../describe-error.ts';
 import type { EnqueueOptions } from '../jobs/enqueue-options.ts';
 import type { EnqueueStatus } from '../jobs/producer.ts';
 

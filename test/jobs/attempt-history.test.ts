@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { attemptHistory, HISTORY_LIMITS, type AttemptFacts } from '../../src/jobs/attempt-history.ts';
 import { formatAttempt } from '../../src/jobs/attempt-record.ts';
-import { describeError } from '../../src/jobs/describe-error.ts';
+import { describeError } from '../../src/describe-error.ts';
 
 const error = describeError(new Error('no answer'));
 const traceOf = (attempt: number): string => formatAttempt({ attempt, outcome: 'failed', error, log: [] });

@@ -8,7 +8,7 @@ import {
   parseAttempt,
   type AttemptRecord,
 } from '../../src/jobs/attempt-record.ts';
-import { describeError, wellFormed } from '../../src/jobs/describe-error.ts';
+import { describeError, wellFormed } from '../../src/describe-error.ts';
 
 const record: AttemptRecord = {
   attempt: 2,

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../src/jobs/contract.ts';
 import { handle } from '../../src/jobs/handler.ts';
-import { encodeInput } from '../../src/jobs/payload.ts';
+import { encodeInput } from '../../src/jobs/input.ts';
 import type { Schema } from '../../src/schema.ts';
 import { failureOf } from '../support/failures.ts';
 import { ownedJobs } from '../support/jobs.ts';

@@ -1,6 +1,6 @@
 /** Dead letters of one kind, counted together. */
 import type { DeathReason } from '../attempt-record.ts';
-import { normaliseMessage } from '../fingerprint.ts';
+import { normaliseMessage } from '../../fingerprint.ts';
 import type { DeadLetter } from './letter.ts';
 
 /** The dead letters of one fingerprint. What can differ among them is the latest one's. */

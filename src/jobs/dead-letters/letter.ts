@@ -7,9 +7,9 @@
 import type { JobJson } from 'bullmq';
 import { attemptHistory } from '../attempt-history.ts';
 import { parseAttempt, type AttemptRecord, type DeathReason } from '../attempt-record.ts';
-import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from '../describe-error.ts';
+import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from '../../describe-error.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
-import { fingerprintOf } from '../fingerprint.ts';
+import { fingerprintOf } from '../../fingerprint.ts';
 
 /** One life of a job that ended and was given back. */
 export interface Redriving {

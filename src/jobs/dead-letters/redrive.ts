@@ -1,7 +1,7 @@
 /** A redrive of many letters: batch by batch, at its rate, until it is done or told to stop. */
 import type { z } from 'zod';
 import type { Clock } from '../../clock.ts';
-import { parseWith } from '../payload.ts';
+import { parseWith } from '../../payload.ts';
 import type { JobContract } from '../contract.ts';
 import type { DeadLetter } from './letter.ts';
 import type { RedriveResult, redriveOptions, Skipped } from './options.ts';

@@ -8,7 +8,7 @@ import { systemClock } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import { planEnqueue } from '../enqueue-options.ts';
 import type { ChildResults, JobContext } from '../handler.ts';
-import { encodeInput } from '../payload.ts';
+import { encodeInput } from '../input.ts';
 import type { Enqueued } from '../producer.ts';
 import type { JobLog } from '../worker/job-log.ts';
 import { carryError, rebuildError, type CarriedError } from './carried-error.ts';

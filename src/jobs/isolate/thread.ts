@@ -2,7 +2,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { MillraceError } from '../../errors.ts';
 import type { Handler } from '../handler.ts';
-import { parseWith } from '../payload.ts';
+import { parseWith } from '../../payload.ts';
 import { carryError } from './carried-error.ts';
 import { withoutClasses } from './carried-value.ts';
 import type { FromThread, RunMessage, ThreadData, ToThread } from './messages.ts';

@@ -1,6 +1,6 @@
 /** A schedule as it is kept in Redis: all that a worker must know to run it, even one that never saw the code which declared it. */
 import { createHash } from 'node:crypto';
-import { encodeInput } from '../payload.ts';
+import { encodeInput } from '../input.ts';
 import { planEnqueue, type EnqueuePlan, type StoredOptions } from '../enqueue-options.ts';
 import type { Schedule } from './schedule.ts';
 import type { MissedPolicy } from './settle.ts';

@@ -13,7 +13,7 @@ import { checkOptions } from '../../schema.ts';
 import type { JobContract } from '../contract.ts';
 import type { JobsCore } from '../core.ts';
 import { Transactions } from '../transactions.ts';
-import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
+import { DEFAULT_MAX_PAYLOAD_BYTES } from '../../payload.ts';
 import type { Enqueued } from '../producer.ts';
 import { planOf } from './definition.ts';
 import { describeSchedule, listSchedules, type ScheduleInfo } from './list.ts';

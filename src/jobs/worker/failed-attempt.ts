@@ -8,9 +8,9 @@ import { hostname } from 'node:os';
 import { RATE_LIMIT_ERROR, UnrecoverableError, type Job } from 'bullmq';
 import type { Logger } from '../../log.ts';
 import { ATTEMPT_LIMITS, formatAttempt, type AttemptOutcome, type DeathReason } from '../attempt-record.ts';
-import { backoffMs } from '../backoff.ts';
+import { backoffMs } from '../../backoff.ts';
 import type { JobContract } from '../contract.ts';
-import { describeError } from '../describe-error.ts';
+import { describeError } from '../../describe-error.ts';
 import type { Attempt } from './attempt.ts';
 import { Refusal, refusalOf } from './refusal.ts';
 

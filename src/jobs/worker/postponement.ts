@@ -7,8 +7,8 @@
 import { hostname } from 'node:os';
 import { isMillraceError } from '../../errors.ts';
 import { ATTEMPT_LIMITS, formatAttempt, parseAttempt, type AttemptRecord } from '../attempt-record.ts';
-import { LONGEST_BACKOFF_MS } from '../backoff.ts';
-import { describeError } from '../describe-error.ts';
+import { LONGEST_BACKOFF_MS } from '../../backoff.ts';
+import { describeError } from '../../describe-error.ts';
 import type { EndedAttempt } from './failed-attempt.ts';
 
 const HOST = hostname();

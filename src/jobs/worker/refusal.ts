@@ -4,7 +4,7 @@ import type { Job } from 'bullmq';
 import type { DeathReason } from '../attempt-record.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import type { Handler } from '../handler.ts';
-import { parseWith } from '../payload.ts';
+import { parseWith } from '../../payload.ts';
 import { waitedMs } from './attempt.ts';
 
 /** A job that trying again would not help, with the reason that its dead letter tells. */

@@ -40,6 +40,8 @@ export interface Build {
   serverName: string;
   /** The packages of the libraries that it links. */
   libraries: readonly string[];
+  /** The release to take these from, where it is another one. */
+  librariesSuite?: string;
 }
 
 /** What any server of Debian links. */
@@ -76,6 +78,14 @@ export const VALKEY_8: Build = {
   tools: 'valkey-tools',
   program: 'usr/bin/valkey-check-rdb',
   serverName: 'valkey-server',
+};
+
+/** The newest Redis that Debian has, in its release for what is not settled yet; the tests see there what newer commands make of a module. */
+export const REDIS_NEWEST: Build = {
+  ...REDIS_8,
+  name: 'redis-newest',
+  suite: 'experimental',
+  librariesSuite: 'sid',
 };
 
 /** The Redis that Debian 12 itself has, which is older than the oldest supported one; the tests see that it is refused. */
@@ -170,15 +180,17 @@ async function fetchInto(
   { cacheFolder, onProgress }: ProvisionOptions,
 ): Promise<ServerBinary> {
   const tell = (what: string) => (percent?: number) => onProgress?.({ step: what, percent });
-  const packages = [build.tools, ...build.libraries];
+  const suites = [build.suite, ...(build.librariesSuite === undefined ? [] : [build.librariesSuite])];
+  const packages = [`${build.tools}/${build.suite}`, ...build.libraries];
   const archives = join(work, 'archives');
   const root = join(work, 'root');
   for (const folder of [archives, root, join(work, 'state/lists/partial'), join(work, 'cache/archives/partial')]) {
     await mkdir(folder, { recursive: true });
   }
-  await writeFile(join(work, 'sources.list'), `deb ${mirror.options}${mirror.uri} ${build.suite} main\n`);
+  const sources = suites.map((suite) => `deb ${mirror.options}${mirror.uri} ${suite} main\n`);
+  await writeFile(join(work, 'sources.list'), sources.join(''));
   await writeFile(join(work, 'apt.conf'), APT_CONF);
-  await apt(work, ['update'], work, tell(`reading the package list of Debian ${build.suite}`));
+  await apt(work, ['update'], work, tell(`reading the package list of Debian ${suites.join(' and ')}`));
   await apt(
     work,
     ['download', ...packages],

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { fingerprintOf } from '../../../src/jobs/fingerprint.ts';
+import { fingerprintOf } from '../../../src/fingerprint.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startForFile } from '../../contract/topologies.ts';
 import { Graves } from './graves.ts';

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { describeError } from '../../src/jobs/describe-error.ts';
-import { fingerprintOf, normaliseMessage } from '../../src/jobs/fingerprint.ts';
+import { describeError } from '../src/describe-error.ts';
+import { fingerprintOf, normaliseMessage } from '../src/fingerprint.ts';
 
 const stackOf = (...frames: readonly string[]): string =>
   `Error: lost\n${frames.map((frame) => `    at ${frame}`).join('\n')}`;

@@ -4,7 +4,7 @@
  * Promise: describeError() never throws and its texts are bounded and well-formed, whatever a handler threw: a string,
  * nothing, a revoked proxy, an error whose getters throw or whose causes form a ring, a message of megabytes.
  */
-import { describeValue } from '../errors.ts';
+import { describeValue } from './errors.ts';
 
 /** An error as it is kept with a job. */
 export interface DescribedError {

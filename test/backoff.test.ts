@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { Duration } from '../../src/durations.ts';
+import type { Duration } from '../src/durations.ts';
 import {
   backoffMs,
   backoffOption,
@@ -9,8 +9,8 @@ import {
   LONGEST_BACKOFF_MS,
   type Backoff,
   type BackoffFault,
-} from '../../src/jobs/backoff.ts';
-import { checkOptions } from '../../src/schema.ts';
+} from '../src/backoff.ts';
+import { checkOptions } from '../src/schema.ts';
 
 const error = new Error('no answer');
 const options = z.strictObject({ backoff: backoffOption.optional() });

@@ -6,9 +6,9 @@
  * or false: BullMQ keeps the time of a delayed job times 4096 in a double, which a delay of years would overflow.
  */
 import { z } from 'zod';
-import { DURATION_FORM, formatMs, tryToMs, type Duration } from '../durations.ts';
-import { describeValue } from '../errors.ts';
-import { durationOption } from '../schema.ts';
+import { DURATION_FORM, formatMs, tryToMs, type Duration } from './durations.ts';
+import { describeValue } from './errors.ts';
+import { durationOption } from './schema.ts';
 
 /** A rule of one's own: the wait before the next attempt, or false for no further one. `attempt` is the one that failed, from 1. */
 export type BackoffFunction = (attempt: number, error: Error) => Duration | false;

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MillraceError } from '../../src/errors.ts';
-import { cutText, describeError, ERROR_LIMITS, wellFormed } from '../../src/jobs/describe-error.ts';
+import { MillraceError } from '../src/errors.ts';
+import { cutText, describeError, ERROR_LIMITS, wellFormed } from '../src/describe-error.ts';
 
 const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
 

@@ -1,43 +1,48 @@
 /**
- * What travels: the input as plain JSON.
+ * What travels to another process: a value as plain JSON.
  *
- * The schema sees the JSON form and not the value that was given, because that is what the worker will see: a Date that became a
- * string is refused here, with its path, and not an hour later in another process. What is stored is the input before the schema's
- * defaults and transforms, so that the same schema can parse it again at run. An input that JSON would leave as it is, as most are, need
+ * The schema sees the JSON form and not the value that was given, because that is what the other process will see: a Date that became a
+ * string is refused here, with its path, and not an hour later over there. What is stored is the value before the schema's
+ * defaults and transforms, so that the same schema can parse it again. A value that JSON would leave as it is, as most are, need
  * not be parsed to know its JSON form.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { MillraceError, describeValue } from '../errors.ts';
-import { inputFaults, type Schema } from '../schema.ts';
-import { checkContract, type JobContract } from './contract.ts';
+import { MillraceError, describeValue } from './errors.ts';
+import { inputFaults, type Schema } from './schema.ts';
 
-/** The largest input by default, in bytes of JSON. */
+/** The largest payload by default, in bytes of JSON. */
 export const DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1_024;
 
 /** No character of a string takes more bytes of UTF-8. */
 const BYTES_PER_CHAR = 3;
 
+/** What is encoded, and within which bounds. */
+export interface PayloadRule {
+  readonly schema: Schema<unknown, unknown>;
+  /** The contract that asks for it. */
+  readonly contract: string;
+  /** What messages call it, such as `the input of email.send`. */
+  readonly what: string;
+  readonly maxBytes: number;
+}
+
 /**
- * The input as it travels, once the schema has agreed to it. A promise only where the schema answers with one.
+ * The value as it travels, once the schema has agreed to it. A promise only where the schema answers with one.
  *
  * @throws MillraceError INPUT_INVALID with each path and reason; PAYLOAD_TOO_LARGE.
  */
-export function encodeInput<Input>(
-  contract: JobContract<Input>,
-  input: Input,
-  maxBytes: number,
-): string | Promise<string> {
-  checkContract(contract);
-  const json = toJson(contract.name, input);
-  if (json.length * BYTES_PER_CHAR > maxBytes) checkSize(contract.name, json, maxBytes);
-  const result = contract.input['~standard'].validate(isJson(input) ? input : JSON.parse(json));
+export function encodePayload(value: unknown, rule: PayloadRule): string | Promise<string> {
+  const { schema, what, maxBytes } = rule;
+  const json = toJson(what, value);
+  if (json.length * BYTES_PER_CHAR > maxBytes) checkSize(json, rule);
+  const result = schema['~standard'].validate(isJson(value) ? value : JSON.parse(json));
   if (isPromise(result)) {
     return result.then(({ issues }) => {
-      if (issues) throw refused(contract.name, issues, input);
+      if (issues) throw refused(what, issues, value);
       return json;
     });
   }
-  if (result.issues) throw refused(contract.name, result.issues, input);
+  if (result.issues) throw refused(what, result.issues, value);
   return json;
 }
 
@@ -82,28 +87,28 @@ function isJsonObject(object: object): boolean {
   return true;
 }
 
-function toJson(name: string, input: unknown): string {
+function toJson(what: string, input: unknown): string {
   let json: string | undefined;
   try {
     json = JSON.stringify(input) as string | undefined;
   } catch (cause) {
     const first = withoutJson(input, [], []);
     const reason = first?.message ?? (cause instanceof Error ? cause.message.split('\n', 1)[0] : undefined);
-    const { message, facts } = inputFaults(name, [{ message: reason ?? String(cause), path: first?.path ?? [] }]);
-    throw new MillraceError('INPUT_INVALID', `the input of ${message.replace(UNMATCHED, ' has no JSON form:')}`, {
+    const { message, facts } = inputFaults(what, [{ message: reason ?? String(cause), path: first?.path ?? [] }]);
+    throw new MillraceError('INPUT_INVALID', message.replace(UNMATCHED, ' has no JSON form:'), {
       ...facts,
       cause,
     });
   }
   if (json !== undefined) return json;
   const reason = `expected a value with a JSON form, got ${describeValue(input)}`;
-  throw new MillraceError('INPUT_INVALID', `the input of ${name}: ${reason}`, { faults: [{ path: '', reason }] });
+  throw new MillraceError('INPUT_INVALID', `${what}: ${reason}`, { faults: [{ path: '', reason }] });
 }
 
 const UNMATCHED = ' does not match its schema:';
 
 /** What the schema found, with a hint where JSON has made something else of what was given. */
-function refused(name: string, issues: readonly StandardSchemaV1.Issue[], input: unknown): MillraceError {
+function refused(what: string, issues: readonly StandardSchemaV1.Issue[], input: unknown): MillraceError {
   const told = issues.map((issue) => {
     const path = (issue.path ?? []).map((step) => (typeof step === 'object' ? step.key : step));
     let given: unknown = input;
@@ -111,16 +116,16 @@ function refused(name: string, issues: readonly StandardSchemaV1.Issue[], input:
     const became = changedByJson(given);
     return became === undefined ? issue : { ...issue, message: `${issue.message} (${became})` };
   });
-  return inputFaults(`the input of ${name}`, told);
+  return inputFaults(what, told);
 }
 
 function changedByJson(given: unknown): string | undefined {
   if (given instanceof Date)
-    return 'inputs travel as JSON, in which a Date is a string: take z.coerce.date(), or its like';
-  if (typeof given === 'number' && !Number.isFinite(given)) return `inputs travel as JSON, in which ${given} is null`;
+    return 'it travels as JSON, in which a Date is a string: take z.coerce.date(), or its like';
+  if (typeof given === 'number' && !Number.isFinite(given)) return `it travels as JSON, in which ${given} is null`;
   if (typeof given === 'function' || typeof given === 'symbol')
-    return `inputs travel as JSON, which has no ${typeof given}`;
-  if (given instanceof Map || given instanceof Set) return 'inputs travel as JSON, in which a Map or Set is {}';
+    return `it travels as JSON, which has no ${typeof given}`;
+  if (given instanceof Map || given instanceof Set) return 'it travels as JSON, in which a Map or Set is {}';
   return undefined;
 }
 
@@ -141,12 +146,12 @@ function withoutJson(
   return undefined;
 }
 
-function checkSize(name: string, json: string, maxBytes: number): void {
+function checkSize(json: string, { contract, what, maxBytes }: PayloadRule): void {
   const sizeBytes = Buffer.byteLength(json);
   if (sizeBytes <= maxBytes) return;
   throw new MillraceError(
     'PAYLOAD_TOO_LARGE',
-    `the input of ${name} has ${sizeBytes} bytes, ${maxBytes} are allowed; store it elsewhere and enqueue where it is`,
-    { contract: name, sizeBytes, maxBytes },
+    `${what} has ${sizeBytes} bytes, ${maxBytes} are allowed; store it elsewhere and send where it is`,
+    { contract, sizeBytes, maxBytes },
   );
 }
