@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import { DURATION_FORM, formatMs, tryToMs, type Duration } from './durations.ts';
-import { describeValue } from './errors.ts';
+import { describeValue, isMillraceError } from './errors.ts';
 import { durationOption } from './schema.ts';
 
 /** A rule of one's own: the wait before the next attempt, or false for no further one. `attempt` is the one that failed, from 1. */
@@ -131,6 +131,19 @@ export function backoffMs(
       return backoffMs(DEFAULT_BACKOFF, attempt, error, random);
     }
   }
+}
+
+/**
+ * In how many ms what threw this asks to be run again; undefined for what fails the attempt. A rate limit that will never allow it, or not within
+ * a year, is such a failure: waiting would not help.
+ */
+export function postponedForMs(thrown: unknown): number | undefined {
+  if (isMillraceError(thrown, 'JOB_POSTPONED')) return Number(thrown.facts['delayMs']);
+  if (!isMillraceError(thrown, 'RATE_LIMITED')) return undefined;
+  const { retryAfterMs } = thrown.facts;
+  if (typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0 && retryAfterMs <= LONGEST_BACKOFF_MS)) return undefined;
+  // Rounded up, so that it is not refused again for a fraction; never 0, or it would run in a circle.
+  return Math.max(1, Math.ceil(retryAfterMs));
 }
 
 type Answer = { wait: number | false } | BackoffFault;

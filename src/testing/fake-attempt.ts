@@ -10,12 +10,12 @@ import type { Clock } from '../clock.ts';
 import { formatMs } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import { ATTEMPT_LIMITS, formatAttempt, type DeathReason } from '../jobs/attempt-record.ts';
-import { backoffMs } from '../backoff.ts';
+import { backoffMs, postponedForMs } from '../backoff.ts';
 import { describeError, type DescribedError } from '../describe-error.ts';
 import type { StoredOptions } from '../jobs/enqueue-options.ts';
 import type { ChildResults, Handler, JobContext, JobFacts } from '../jobs/handler.ts';
 import type { Interruption } from '../jobs/worker/attempt.ts';
-import { postponedForMs, type addPostponed } from '../jobs/worker/postponement.ts';
+import type { addPostponed } from '../jobs/worker/postponement.ts';
 import {
   checkExpiry,
   checkResult,

@@ -5,26 +5,11 @@
  * of those in a row only the last one's text is kept, which tells with which of them they began.
  */
 import { hostname } from 'node:os';
-import { isMillraceError } from '../../errors.ts';
 import { ATTEMPT_LIMITS, formatAttempt, parseAttempt, type AttemptRecord } from '../attempt-record.ts';
-import { LONGEST_BACKOFF_MS } from '../../backoff.ts';
 import { describeError } from '../../describe-error.ts';
 import type { EndedAttempt } from './failed-attempt.ts';
 
 const HOST = hostname();
-
-/**
- * In how many ms the job is to run again; undefined for what fails the attempt. A rate limit that will never allow it, or not within
- * a year, is such a failure: waiting would not help.
- */
-export function postponedForMs(thrown: unknown): number | undefined {
-  if (isMillraceError(thrown, 'JOB_POSTPONED')) return Number(thrown.facts['delayMs']);
-  if (!isMillraceError(thrown, 'RATE_LIMITED')) return undefined;
-  const { retryAfterMs } = thrown.facts;
-  if (typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0 && retryAfterMs <= LONGEST_BACKOFF_MS)) return undefined;
-  // Rounded up, so that it is not refused again for a fraction; never 0, or it would run in a circle.
-  return Math.max(1, Math.ceil(retryAfterMs));
-}
 
 /** The texts that BullMQ keeps with a job, and that of its attempt which is postponed. */
 export function tracesOf(postponed: EndedAttempt & { thrown: unknown }): string[] {

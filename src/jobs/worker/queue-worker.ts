@@ -4,6 +4,7 @@
  * What becomes of a job is decided in one place, `#settle`, and told to BullMQ in its own words: a result, an error, or one of its
  * error classes, which say that the job has been moved already.
  */
+import { postponedForMs } from '../../backoff.ts';
 import { Worker, type Job } from 'bullmq';
 import { MillraceError } from '../../errors.ts';
 import type { AttemptOutcome } from '../attempt-record.ts';
@@ -16,7 +17,7 @@ import { cancelledError, Cancellations } from './cancellations.ts';
 import { delayOnJob, failureOf, type EndedAttempt } from './failed-attempt.ts';
 import { Leases } from './leases.ts';
 import { handBack, putOff } from './moves.ts';
-import { postponedForMs, tracesOf } from './postponement.ts';
+import { tracesOf } from './postponement.ts';
 import { PUT_OFF_MS } from './quarantine.ts';
 import type { QueueWorkerOptions, RunningAttempt } from './queue-worker-options.ts';
 import { checkExpiry, checkPoison, checkResult, parseInput, Refusal, upgradeInput, versionsOf } from './refusal.ts';

@@ -1,0 +1,57 @@
+/**
+ * The keys of streams. All keys of one stream, its groups' too, share its name as tag, so that one script can take them.
+ *
+ * What holds entries or says what became of them is nowhere else, so it does not expire: the stream is trimmed by what all groups have
+ * finished, and the keys of a group hold only what is unfinished. Members and leaders are leases.
+ */
+import { createKeySpace, type KeySpace } from '../redis/keys.ts';
+
+/** The keys of one group of a stream. */
+export interface GroupKeys {
+  /** ZSET  consumer -> when its lease ends, in ms of the server's clock; written by each consumer's tick. */
+  readonly members: string;
+  /** HASH  consumer -> the token of the process that has the name now; written when one joins. */
+  readonly tokens: string;
+  /** ZSET  entry id -> when it is due again, in ms; written by whoever failed it, or gave it back. */
+  readonly retries: string;
+  /** HASH  entry id -> attempts so far, of entries that failed or whose process died. */
+  readonly attempts: string;
+  /** STREAM  dead letters, until they are redriven or discarded. */
+  readonly dead: string;
+  /** STRING  the token of the consumer that works on an ordered group, for as long as its lease. */
+  readonly leader: string;
+}
+
+/** The keys of one stream. */
+export interface StreamKeys {
+  /** STREAM  the entries. */
+  readonly entries: string;
+  /** STRING  there for as long as nobody else need trim; expires. */
+  readonly trimmed: string;
+  /** STRING  the id of the entry that was published under an idempotency key; expires. */
+  sent(key: string): string;
+  group(name: string): GroupKeys;
+}
+
+/** The keys of the streams under a prefix. */
+export function createStreamKeys(prefix: string): (stream: string) => StreamKeys {
+  const key = createKeySpace(prefix, 'streams');
+  return (stream) => ({
+    entries: key(stream, 'entries'),
+    trimmed: key(stream, 'trimmed'),
+    sent: (name) => key(stream, 'sent', name),
+    group: (name) => groupKeys(key, stream, name),
+  });
+}
+
+function groupKeys(key: KeySpace, stream: string, group: string): GroupKeys {
+  const at = (name: string): string => key(stream, 'group', group, name);
+  return {
+    members: at('members'),
+    tokens: at('tokens'),
+    retries: at('retries'),
+    attempts: at('attempts'),
+    dead: at('dead'),
+    leader: at('leader'),
+  };
+}
