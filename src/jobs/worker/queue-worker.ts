@@ -4,8 +4,8 @@
  * What becomes of a job is decided in one place, `#settle`, and told to BullMQ in its own words: a result, an error, or one of its
  * error classes, which say that the job has been moved already.
  */
-import { postponedForMs } from '../../backoff.ts';
 import { Worker, type Job } from 'bullmq';
+import { postponedForMs } from '../../backoff.ts';
 import { MillraceError } from '../../errors.ts';
 import type { AttemptOutcome } from '../attempt-record.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
