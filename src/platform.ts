@@ -278,16 +278,18 @@ class RunningPlatform implements Platform {
     const embedded = this.#options.redis ? undefined : await this.#startEmbedded();
     const options = this.#options.redis ?? { url: embedded?.url };
     let connections: Connections | undefined;
+    let shared: RunningModules | undefined;
     try {
       connections = createConnections(options, this.log.child({ module: 'redis' }));
       const server = await connections.verify({ oldest: embedded?.oldestServer });
       await warmUp(connections);
       const { prefix, log, metrics } = this;
-      const shared = startModules(connections, { prefix, log, metrics }, this.#options);
+      shared = startModules(connections, { prefix, log, metrics }, this.#options);
       const jobs = this.#createJobs(connections, shared.modules);
       this.#processMetrics.start();
       return { connections, shared, jobs, embedded, server };
     } catch (error) {
+      await shared?.stop();
       await connections?.close();
       await embedded?.stop();
       throw error;

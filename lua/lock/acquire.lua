@@ -4,7 +4,8 @@
 --
 -- Races: a lost answer is met by asking again, which finds what the first call has done, also when a hand-over has come in between. A first
 -- call that a frozen server runs only after the second one leaves an entry of a holder in the queue; when the lock is handed to it, nobody
--- waits for it any more, and it is given back. The lease that a repeated call finds begins anew, because its caller counts from now.
+-- waits for it any more, and it is given back. The lease that a repeated call finds begins anew, because its caller counts from now; one
+-- that has been made longer since, which takes a call that comes very late, is left as it is.
 --
 -- A free lock is taken before anything is asked: what SET says tells whether it was free, and what it has overwritten whether the token is
 -- the greatest. Only when it is not, both are written again; no other command runs in between.
@@ -16,7 +17,7 @@ local how    = ARGV[3]  -- `queue` to wait, `look` to wait and be told how long 
 
 -- The queue's and the fence's keys are made of the holder's, whose tag they have: to send them would cost a caller a tenth of the call.
 local queue = holder .. ':queue'  -- LIST    who waits: `process|waiter|ttl ms`
-local fence = holder .. ':fence'  -- STRING  the last token that is known to have been given, and `|process` of a claim
+local fence = holder .. ':fence'  -- STRING  the last token that is known to have been given; `|process` of a claim, `||ms` of another lease
 
 local QUEUE_MS = 60000      -- how long a queue lives after somebody has looked after it
 local FENCE_MS = '86400000' -- how long the last token is remembered
@@ -26,8 +27,10 @@ if string.sub(how, -5) == 'again' then
   local held = redis.call('GET', holder)
   if held and string.sub(held, 1, #me + 1) == me .. '|' then
     local token = string.match(held, '|(%d+)', #me + 1)
-    redis.call('SET', holder, me .. '|' .. token, 'PX', ttl_ms)
-    redis.call('SET', fence, token, 'PX', FENCE_MS)
+    if redis.call('PTTL', holder) <= tonumber(ttl_ms) then
+      redis.call('SET', holder, me .. '|' .. token, 'PX', ttl_ms)
+      redis.call('SET', fence, token, 'PX', FENCE_MS)
+    end
     return token
   end
   if redis.call('LPOS', queue, me) then return { 'queued', redis.call('PTTL', holder) } end

@@ -6,7 +6,7 @@
 -- Races: a second call finds nothing and changes nothing. The next one's token is by the server's clock and above all that are known.
 local holder   = KEYS[1]  -- STRING  who holds it: `process|waiter|ttl ms|token`
 local queue    = KEYS[2]  -- LIST    who waits: `process|waiter|ttl ms`
-local fence    = KEYS[3]  -- STRING  the last token that is known to have been given, and `|process` of a claim
+local fence    = KEYS[3]  -- STRING  the last token that is known to have been given; `|process` of a claim, `||ms` of another lease
 local mine     = ARGV[1]  -- what the holder's value begins with, `process|waiter|`; empty for whoever holds it
 local entry    = ARGV[2]  -- its place in the queue, `process|waiter|ttl ms`; empty for none
 local process  = ARGV[3]  -- the caller's process, whose waiters are told by the reply; empty to tell all by message

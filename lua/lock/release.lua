@@ -16,7 +16,7 @@ local home    = ARGV[3]  -- four facts, as text with a space between them: 1 whe
 
 -- The queue's and the fence's keys are made of the holder's, whose tag they have: to send them would cost a caller a tenth of the call.
 local queue = holder .. ':queue'  -- LIST    who waits: `process|waiter|ttl ms`
-local fence = holder .. ':fence'  -- STRING  the last token that is known to have been given, and `|process` of a claim
+local fence = holder .. ':fence'  -- STRING  the last token that is known to have been given; `|process` of a claim, `||ms` of another lease
 
 local CLAIM_MS = 2000     -- how long another process has to confirm
 local QUEUE_MS = 60000    -- how long a queue lives after somebody has looked after it
@@ -71,7 +71,10 @@ if entry then
 end
 if not held then return { 'expired' } end
 if is_overwritten then
-  local lease_ms = tonumber(string.match(held, '^[^|]*|[^|]*|(%d+)|') or CLAIM_MS)
+  local lease_ms, token = string.match(held, '^[^|]*|[^|]*|(%d+)|(%d+)')
+  local of, extended_ms = string.match(redis.call('GET', fence) or '', '^(%d+)||(%d+)$')
+  if of and of == token then lease_ms = extended_ms end
+  lease_ms = tonumber(lease_ms or CLAIM_MS)
   if string.find(held, '|claim', 1, true) then lease_ms = math.min(lease_ms, CLAIM_MS) end
   redis.call('SET', holder, held, 'PX', lease_ms)
 end

@@ -7,7 +7,7 @@
 -- many waiters it had. A living one that was only slow queues again. Called again after a lost answer, it finds the holder to be itself.
 local holder   = KEYS[1]  -- STRING  who holds it: `process|waiter|ttl ms|token`, and `|claim` until it has confirmed
 local queue    = KEYS[2]  -- LIST    who waits: `process|waiter|ttl ms`
-local fence    = KEYS[3]  -- STRING  the last token that is known to have been given, and `|process` of a claim
+local fence    = KEYS[3]  -- STRING  the last token that is known to have been given; `|process` of a claim, `||ms` of another lease
 local me       = ARGV[1]  -- `process|waiter|ttl ms`
 local name     = ARGV[2]  -- the lock's name, for messages
 local channels = ARGV[3]  -- what the name of a process's channel begins with
@@ -23,8 +23,11 @@ local held = redis.call('GET', holder)
 if held then
   if string.sub(held, 1, #me + 1) == me .. '|' then
     local token = string.match(held, '|(%d+)', #me + 1)
-    redis.call('SET', holder, me .. '|' .. token, 'PX', string.match(me, '(%d+)$'))
-    redis.call('SET', fence, token, 'PX', FENCE_MS)
+    local ttl_ms = string.match(me, '(%d+)$')
+    if redis.call('PTTL', holder) <= tonumber(ttl_ms) then
+      redis.call('SET', holder, me .. '|' .. token, 'PX', ttl_ms)
+      redis.call('SET', fence, token, 'PX', FENCE_MS)
+    end
     return { 'granted', token }
   end
   if not redis.call('LPOS', queue, me) then return { 'gone' } end
@@ -32,7 +35,7 @@ if held then
   return { 'queued', redis.call('PTTL', holder) }
 end
 
-local last, lapsed = string.match(redis.call('GET', fence) or '0', '^(%d+)|?(.*)$')
+local last, lapsed = string.match(redis.call('GET', fence) or '0', '^(%d+)|?([^|]*)')
 if lapsed ~= '' and lapsed ~= process then
   for _, entry in ipairs(redis.call('LRANGE', queue, 0, -1)) do
     if string.sub(entry, 1, #lapsed + 1) == lapsed .. '|' then redis.call('LREM', queue, 1, entry) end

@@ -7,7 +7,8 @@
  * Promise: a lease is counted from before the command was sent that began it, less what two clocks may drift apart (1 % and 2 ms), so
  * it ends here before it ends in Redis. That is noticed by a local timer, though Redis be frozen and no answer come; and after a block of the
  * event loop by whoever asks first: `held` and assertHeld() look at the clock, not at the timer. An extension that has no answer is tried
- * again every tenth of the lease; only Redis' own word or the deadline loses it.
+ * again every tenth of the lease; only Redis' own word or the deadline loses it. One that makes the lease shorter counts from when it is
+ * sent, because Redis may have done it though the answer be lost; one that makes it longer, from when Redis has said so.
  */
 import type { Clock } from '../clock.ts';
 import { formatMs, type Duration } from '../durations.ts';
@@ -121,7 +122,10 @@ export class Lease extends Link implements Lock {
   #ttlMs: number;
   #deadlineMs: number;
   #extendAtMs: number;
-  #isExtending = false;
+  /** Extensions under way. While there is one, none comes by itself: it would take back what a caller has asked for. */
+  #extending = 0;
+  /** Of all extensions the last that was sent says how long the lease is. */
+  #lastExtension = 0;
   #isRecorded: boolean;
   #abort: AbortController | undefined;
   #lost: MillraceError | undefined;
@@ -180,9 +184,9 @@ export class Lease extends Link implements Lock {
 
   async extend(ttl?: Duration): Promise<void> {
     this.assertHeld();
-    if (ttl !== undefined) this.#ttlMs = leaseMs(ttl);
+    const ttlMs = ttl === undefined ? this.#ttlMs : leaseMs(ttl);
     try {
-      await this.#extendNow();
+      await this.#extendTo(ttlMs);
     } catch (error) {
       this.assertHeld();
       throw unavailable(this.name, error);
@@ -235,35 +239,55 @@ export class Lease extends Link implements Lock {
     // What is due soon is done now, so that many leases need few turns.
     if (nowMs >= this.#extendAtMs - this.#ttlMs / 100) {
       this.#extendAtMs = nowMs + this.#ttlMs / 10;
-      if (!this.#isExtending) void this.#tryToExtend();
+      if (this.#extending === 0) void this.#tryToExtend();
     }
     return Math.min(this.#deadlineMs, this.#extendAtMs);
   }
 
   async #tryToExtend(): Promise<void> {
-    this.#isExtending = true;
     try {
-      await this.#extendNow();
+      await this.#extendTo(this.#ttlMs);
     } catch (error) {
       this.#how.meter.extended('failed');
       this.#keeper.parts.log.debug({ err: error, name: this.name, fence: this.token }, 'the lease was not extended');
-    } finally {
-      this.#isExtending = false;
     }
   }
 
-  async #extendNow(): Promise<void> {
-    const ttlMs = this.#ttlMs;
-    const { isHeld, sentAtMs } = await this.#scripts.extend(this.#request, this.token, ttlMs);
+  async #extendTo(ttlMs: number): Promise<void> {
+    const extension = ++this.#lastExtension;
+    this.#shortenTo(ttlMs);
+    const { isHeld, sentAtMs } = await this.#send(ttlMs);
     if (this.#released || this.#lost) return;
     if (!isHeld) return this.#lose('Redis says that it is not held any more');
     this.#how.meter.extended('extended');
     // The answer may have taken longer than the old lease: then the signal has aborted, and stays so.
     if (!this.#isHeldAt(this.#now())) return;
-    this.#deadlineMs = sentAtMs + ttlMs - driftMs(ttlMs);
+    if (extension === this.#lastExtension) this.#ttlMs = ttlMs;
+    // One that was sent later may have made it shorter by now.
+    const surelyMs = Math.min(ttlMs, this.#ttlMs);
+    this.#deadlineMs = sentAtMs + surelyMs - driftMs(surelyMs);
     this.#extendAtMs = this.#nextExtension(sentAtMs);
     this.#isRecorded = true;
     this.#keeper.wake(Math.min(this.#deadlineMs, this.#extendAtMs), this.#now());
+  }
+
+  async #send(ttlMs: number): ReturnType<LockScripts['extend']> {
+    this.#extending++;
+    try {
+      return await this.#scripts.extend(this.#request, this.token, ttlMs);
+    } finally {
+      this.#extending--;
+    }
+  }
+
+  /** It is taken to be that short from now on, and stays so if there is no answer: Redis may do it late. */
+  #shortenTo(ttlMs: number): void {
+    if (ttlMs >= this.#ttlMs) return;
+    const nowMs = this.#now();
+    this.#ttlMs = ttlMs;
+    this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + ttlMs - driftMs(ttlMs));
+    this.#extendAtMs = Math.min(this.#extendAtMs, this.#nextExtension(nowMs));
+    this.#keeper.wake(Math.min(this.#deadlineMs, this.#extendAtMs), nowMs);
   }
 
   #lose(why: string): void {

@@ -87,9 +87,9 @@ export interface ReleaseHow {
   readonly isRecorded?: boolean;
 }
 
-/** One implementation for mutexes, one for permits. Everything throws a MillraceError of src/redis when Redis cannot be asked. */
+/** One implementation for mutexes, one for each use of permits. Everything throws a MillraceError of src/redis when Redis cannot be asked. */
 export interface LockScripts {
-  /** The first letter of its waiters' ids: `m` for mutexes, `p` for permits. */
+  /** The first letter of its waiters' ids: `m` for mutexes, `s` for semaphores, `r` for read-write locks. */
   readonly kind: string;
   /** Takes the lock, joins the queue, or is refused. */
   acquire(request: LockRequest, how: AcquireHow): Promise<Granted | Queued | Refused>;
@@ -114,4 +114,26 @@ export interface LockScripts {
     token: number,
     how: ReleaseHow,
   ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }>;
+}
+
+/** Of how many locks the keys are kept ready. */
+const KEPT_KEYS = 1_000;
+
+/** The keys of locks by name, made once for those in use. */
+export class KeptKeys<K> {
+  readonly #make: (name: string) => K;
+  readonly #kept = new Map<string, K>();
+
+  constructor(make: (name: string) => K) {
+    this.#make = make;
+  }
+
+  of(name: string): K {
+    const known = this.#kept.get(name);
+    if (known) return known;
+    const made = this.#make(name);
+    if (this.#kept.size >= KEPT_KEYS) this.#kept.clear();
+    this.#kept.set(name, made);
+    return made;
+  }
 }

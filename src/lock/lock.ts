@@ -25,6 +25,7 @@ export interface Held extends AsyncDisposable {
   assertHeld(): void;
   /**
    * Begins the lease anew, with another length if one is given, which then stays. Seldom needed: leases are extended by themselves.
+   * A shorter length counts from when it is sent, also if this throws LOCK_UNAVAILABLE, because Redis may have set it.
    *
    * @throws MillraceError LOCK_LOST when it is not held any more, LOCK_UNAVAILABLE when Redis could not be asked
    */

@@ -8,7 +8,7 @@
  * Keys: see mutex-scripts.ts, permits/scripts.ts and fence.ts.
  * Redis down: acquire() throws LOCK_UNAVAILABLE; what is held is lost once its lease has run out here, and its signal aborts then.
  */
-import type { Duration } from '../durations.ts';
+import { formatMs, type Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import { whileHeld, type LockType } from './acquirer.ts';
 import { createLockCore, type LockConnections, type LockCore } from './core.ts';
@@ -88,7 +88,7 @@ export class Locks {
     const [options, run] = typeof second === 'function' ? [undefined, second] : [second, third];
     if (typeof run !== 'function') throw notFunction();
     const parsed = this.#core.reader.read(options, 'using');
-    const lock = (await this.#take(what, parsed)) ?? refuse(what);
+    const lock = (await this.#take(what, parsed)) ?? refuse(what, parsed.waitMs);
     return whileHeld(lock, parsed.throwsIfLost, run as Work<Lock | LockSet, T>);
   }
 
@@ -103,7 +103,7 @@ export class Locks {
   acquire(names: readonly string[], options?: LockOptions): Promise<LockSet>;
   async acquire(what: string | readonly string[], options?: LockOptions): Promise<Lock | LockSet> {
     const parsed = this.#core.reader.read(options, 'acquire');
-    return (await this.#take(what, parsed)) ?? refuse(what);
+    return (await this.#take(what, parsed)) ?? refuse(what, parsed.waitMs);
   }
 
   /**
@@ -228,13 +228,11 @@ export class Locks {
   }
 }
 
-/** Who may not wait, and would have to. */
-function refuse(what: string | readonly string[]): never {
+/** Who may not wait, and would have to; or whose time was over before the last of several was asked for. */
+function refuse(what: string | readonly string[], waitMs: number): never {
   const names = typeof what === 'string' ? what : what.join(', ');
-  throw new MillraceError('LOCK_TIMEOUT', `lock ${names}: held by another, and not to be waited for`, {
-    names,
-    waitMs: 0,
-  });
+  const why = waitMs > 0 ? `not granted within ${formatMs(waitMs)}` : 'held by another, and not to be waited for';
+  throw new MillraceError('LOCK_TIMEOUT', `lock ${names}: ${why}`, { names, waitMs });
 }
 
 async function releaseAll(locks: readonly Lock[]): Promise<void> {

@@ -8,7 +8,7 @@
  *
  *   millrace:lock:{NAME}         STRING  the holder, `process|waiter|ttl ms|token`, `|claim` while claimed; lives as long as the lease
  *   millrace:lock:{NAME}:queue   LIST    the waiters, `process|waiter|ttl ms`; 60 s from the last look at it
- *   millrace:lock:{NAME}:fence   STRING  the last token, `|process` of a claim; a day
+ *   millrace:lock:{NAME}:fence   STRING  the last token; `|process` of a claim, `||ms` of a lease whose length was changed; a day
  *
  * Written by lua/lock/*.lua alone. Redis down: every call throws within the module's deadline.
  */
@@ -17,18 +17,19 @@ import type { Connections } from '../redis/connect.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { KeySpace } from '../redis/keys.ts';
 import type { ScriptClient } from '../redis/script.ts';
-import type {
-  AcquireHow,
-  GivenBack,
-  Gone,
-  Granted,
-  LocalGrant,
-  LockRequest,
-  LockScripts,
-  Queued,
-  Refused,
-  ReleaseHow,
-  ReleaseOutcome,
+import {
+  KeptKeys,
+  type AcquireHow,
+  type GivenBack,
+  type Gone,
+  type Granted,
+  type LocalGrant,
+  type LockRequest,
+  type LockScripts,
+  type Queued,
+  type Refused,
+  type ReleaseHow,
+  type ReleaseOutcome,
 } from './lock-scripts.ts';
 import {
   acquireScript,
@@ -45,9 +46,6 @@ import {
   type ReleaseReply,
 } from './scripts.ts';
 import type { Waiting } from './waiting.ts';
-
-/** Of how many locks the keys are kept ready. */
-const KEPT_KEYS = 1_000;
 
 /** A mutex as it stands in Redis; a lease of -2 ms when nobody holds it. */
 type MutexState = Awaited<ReturnType<typeof inspectScript>>;
@@ -72,7 +70,7 @@ export class MutexScripts implements LockScripts {
   readonly #counts: number;
   /** What release.lua is told of this process. */
   readonly #home: string;
-  readonly #keys = new Map<string, MutexKeys>();
+  readonly #keys: KeptKeys<MutexKeys>;
 
   constructor(parts: MutexParts) {
     this.#parts = parts;
@@ -82,11 +80,17 @@ export class MutexScripts implements LockScripts {
     this.#channels = parts.waiting.channelPrefix;
     this.#counts = parts.waiting.countsReceivers ? 1 : 0;
     this.#home = `${this.#counts} ${this.#channels}`;
+    const { keys } = parts;
+    this.#keys = new KeptKeys((name) => ({
+      holder: keys(name),
+      queue: keys(name, 'queue'),
+      fence: keys(name, 'fence'),
+    }));
   }
 
   async acquire(request: LockRequest, how: AcquireHow): Promise<Granted | Queued | Refused> {
     const client = this.#parts.connections.commands();
-    const keys = this.#keysOf(request.name);
+    const keys = this.#keys.of(request.name);
     const me = this.#entryOf(request);
     const ttlMs = `${request.ttlMs}`;
     const mode = wordsFor(how);
@@ -106,7 +110,7 @@ export class MutexScripts implements LockScripts {
   async watch(request: LockRequest): Promise<Granted | Queued | Gone> {
     const args = { me: this.#entryOf(request), ...this.#homeOf(request.name) };
     const sentAtMs = this.#clock.monotonicMs();
-    const [status, value] = await this.#run(watchScript, this.#keysOf(request.name), args);
+    const [status, value] = await this.#run(watchScript, this.#keys.of(request.name), args);
     if (status === 'granted') return { status, token: Number(value), sentAtMs, isRecorded: true };
     return status === 'queued' ? { status, leftMs: leaseLeft(value) } : { status };
   }
@@ -121,7 +125,7 @@ export class MutexScripts implements LockScripts {
     ttlMs: number,
     client?: ScriptClient,
   ): Promise<{ readonly isHeld: boolean; readonly sentAtMs: number }> {
-    const { holder, fence } = this.#keysOf(request.name);
+    const { holder, fence } = this.#keys.of(request.name);
     const args = { mine: `${this.#entryOf(request)}|${token}`, ttlMs };
     const sentAtMs = this.#clock.monotonicMs();
     const keys = { holder, fence };
@@ -140,7 +144,7 @@ export class MutexScripts implements LockScripts {
       return how.again && how.isInTime ? { ...back, outcome: 'released' } : back;
     }
     const client = this.#parts.connections.commands();
-    const keys = this.#keysOf(request.name);
+    const keys = this.#keys.of(request.name);
     const mine = `${this.#entryOf(request)}|${token}`;
     const heldUs = `${Math.max(1, Math.floor(how.heldMs * 1_000))}`;
     const home = `${how.isRecorded === true ? '1' : '0'} ${this.#home} ${request.name}`;
@@ -163,12 +167,12 @@ export class MutexScripts implements LockScripts {
 
   /** The lock as it stands, with the first waiters. */
   async inspect(name: string, shown: number): Promise<MutexState> {
-    return this.#run(inspectScript, this.#keysOf(name), { shown });
+    return this.#run(inspectScript, this.#keys.of(name), { shown });
   }
 
   /** The key that names the lock's node on a Cluster. */
   keyOf(name: string): string {
-    return this.#keysOf(name).holder;
+    return this.#keys.of(name).holder;
   }
 
   async #giveBack(
@@ -179,7 +183,7 @@ export class MutexScripts implements LockScripts {
   ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }> {
     const args = { mine, entry, process, ...this.#homeOf(name) };
     const sentAtMs = this.#clock.monotonicMs();
-    const reply = await this.#run(giveBackScript, this.#keysOf(name), args);
+    const reply = await this.#run(giveBackScript, this.#keys.of(name), args);
     return given(reply, sentAtMs);
   }
 
@@ -198,16 +202,6 @@ export class MutexScripts implements LockScripts {
 
   #entryOf(request: LockRequest): string {
     return `${this.#process}|${request.waiterId}|${request.ttlMs}`;
-  }
-
-  #keysOf(name: string): MutexKeys {
-    const known = this.#keys.get(name);
-    if (known) return known;
-    const { keys } = this.#parts;
-    const made = { holder: keys(name), queue: keys(name, 'queue'), fence: keys(name, 'fence') };
-    if (this.#keys.size >= KEPT_KEYS) this.#keys.clear();
-    this.#keys.set(name, made);
-    return made;
   }
 }
 

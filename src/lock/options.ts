@@ -130,7 +130,7 @@ export class LockOptionsReader {
   /** @throws MillraceError OPTIONS_INVALID */
   read(options: UsingOptions | undefined, owner: string): ParsedLockOptions {
     if (options === undefined) return this.#defaults;
-    return this.#readPlain(options) ?? this.withDefaults(checkOptions(lockSchema, options, owner));
+    return this.readPlain(options) ?? this.withDefaults(checkOptions(lockSchema, options, owner));
   }
 
   /** What was checked already, by a schema of the same shape and more. */
@@ -147,7 +147,7 @@ export class LockOptionsReader {
   }
 
   /** The options of nearly every call, which the schema would take as long for as Redis for the lock; undefined for all others. */
-  #readPlain(options: UsingOptions): ParsedLockOptions | undefined {
+  readPlain(options: UsingOptions): ParsedLockOptions | undefined {
     if (options === null || typeof options !== 'object') return undefined;
     let { ttl, wait, signal }: UsingOptions = {};
     for (const option in options) {

@@ -47,6 +47,9 @@ interface Rounds {
 export class Replicas {
   readonly #connections: Pick<Connections, 'blocking' | 'label'>;
   readonly #rounds = new WeakMap<SingleClient, Rounds>();
+  /** How many questions are under way by each connection. */
+  readonly #asking = new Map<RedisClient, number>();
+  /** For the next question. */
   #client: RedisClient | undefined;
 
   constructor(connections: Pick<Connections, 'blocking' | 'label'>) {
@@ -64,11 +67,7 @@ export class Replicas {
     const facts = { key, wanted: count, withinMs };
     let acknowledged: number;
     try {
-      acknowledged = await withDeadline(this.#ask(key, wanted, renew), withinMs + SLACK_MS, () => {
-        // What hangs is a frozen server; the next question gets a connection that does not hang behind this one.
-        this.close();
-        return new MillraceError('REDIS_TIMEOUT', `${this.#connections.label}: no answer within ${formatMs(withinMs)}`);
-      });
+      acknowledged = await this.#askInTime(key, wanted, renew);
     } catch (error) {
       const cause = explainRedisError(error, this.#connections.label);
       const message = `${key}: replicas could not be asked whether they have the lock`;
@@ -81,14 +80,36 @@ export class Replicas {
 
   /** Hangs up. Another question opens a connection again. */
   close(): void {
-    const client = this.#client;
+    for (const client of this.#asking.keys()) client.disconnect();
+    this.#client?.disconnect();
     this.#client = undefined;
-    client?.disconnect();
   }
 
-  async #ask(key: string, wanted: ReplicasWanted, renew: Renew): Promise<number> {
+  async #askInTime(key: string, wanted: ReplicasWanted, renew: Renew): Promise<number> {
     this.#client ??= this.#connections.blocking('lock-replicas');
     const client = this.#client;
+    this.#asking.set(client, (this.#asking.get(client) ?? 0) + 1);
+    try {
+      return await withDeadline(this.#ask(client, key, wanted, renew), wanted.withinMs + SLACK_MS, () => {
+        // A frozen server, or a patient question before this one. The next one gets a connection that does not hang behind it.
+        if (this.#client === client) this.#client = undefined;
+        const message = `${this.#connections.label}: no answer within ${formatMs(wanted.withinMs)}`;
+        return new MillraceError('REDIS_TIMEOUT', message);
+      });
+    } finally {
+      this.#hangUpUnlessNeeded(client);
+    }
+  }
+
+  /** Others may still have time for their answer by the connection that hangs. */
+  #hangUpUnlessNeeded(client: RedisClient): void {
+    const others = (this.#asking.get(client) ?? 1) - 1;
+    if (others > 0) this.#asking.set(client, others);
+    else this.#asking.delete(client);
+    if (others === 0 && this.#client !== client) client.disconnect();
+  }
+
+  async #ask(client: RedisClient, key: string, wanted: ReplicasWanted, renew: Renew): Promise<number> {
     if (!client.isCluster) return this.#join(client as SingleClient, wanted, renew);
     const cluster = client as ClusterClient;
     try {

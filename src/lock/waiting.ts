@@ -21,7 +21,7 @@ import { MillraceError, type ErrorCode } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { Broadcast } from '../redis/broadcast.ts';
 import type { Connections } from '../redis/connect.ts';
-import type { Granted, LocalGrant, LockRequest, LockScripts, Queued, Refused } from './lock-scripts.ts';
+import type { Granted, LocalGrant, LockRequest, LockScripts, Queued } from './lock-scripts.ts';
 import { Ring } from '../redis/ring.ts';
 import { Waiter, type WaitOutcome } from './waiter.ts';
 import { WaitingLine } from './waiting-line.ts';
@@ -194,7 +194,7 @@ export class Waiting {
     }
   }
 
-  #answered(waiter: Waiter, answer: Granted | Exclude<Queued, Refused>): void {
+  #answered(waiter: Waiter, answer: Granted | Queued): void {
     if (answer.status === 'granted') return this.#grant(waiter, answer);
     if (waiter.isDone) return this.#leaveDone(waiter);
     const line = waiter.line ?? this.#lineOf(waiter);

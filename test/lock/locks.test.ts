@@ -1,5 +1,6 @@
 /** The face of locks: options, several at once, what is counted. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { createLocks, type Locks } from '../../src/lock/locks.ts';
 import { createMetrics } from '../../src/metrics/registry.ts';
 import { createConnections } from '../../src/redis/connect.ts';
@@ -120,6 +121,33 @@ describe('several locks at once', () => {
     expect(performance.now() - start).toBeLessThan(900);
     await held[1]?.release();
     await eventually(async () => expect((await locks.inspect('one')).holder).toBeUndefined());
+  });
+});
+
+describe('a timeout tells how long was waited', () => {
+  test('not at all', async () => {
+    const locks = fresh();
+    const lock = await locks.acquire('no-wait');
+    const { message, facts } = await failureOf(locks.acquire('no-wait', { wait: 0 }), 'LOCK_TIMEOUT');
+    expect(message).toBe('lock no-wait: held by another, and not to be waited for');
+    expect(facts).toMatchObject({ waitMs: 0 });
+    await lock.release();
+  });
+
+  test('also when the first of several took it all', async () => {
+    const others = fresh();
+    let aheadMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs };
+    const { locks } = locksOf({ url: server.url }, { clock });
+    const held = await others.acquire(['slow', 'then']);
+    const waiting = failureOf(locks.acquire(['slow', 'then'], { wait: '5s' }), 'LOCK_TIMEOUT');
+    await eventually(async () => expect((await others.inspect('slow')).waiting).toBe(1));
+    aheadMs = 6_000;
+    await held.locks[0]?.release();
+    const { message, facts } = await waiting;
+    expect(message).toBe('lock slow, then: not granted within 5 s');
+    expect(facts).toMatchObject({ waitMs: 5_000 });
+    await held.release();
   });
 });
 

@@ -239,6 +239,66 @@ describe('an answer that is lost', () => {
     expect(await lock.release()).toBe('released');
   });
 
+  test('of an extension that shortens the lease leaves the holder with the shorter one', async () => {
+    const { proxy, locks, others } = await scene();
+    const lock = await locks.acquire('shortened', { ttl: '20s', autoExtend: false });
+    await lock.extend();
+    proxy.loseAnswers();
+    const extending = failureOf(lock.extend('500ms'), 'LOCK_LOST');
+    const next = await others.acquire('shortened');
+    expect(lock.held).toBe(false);
+    expect(next.token).toBeGreaterThan(lock.token);
+    await extending;
+    proxy.cut();
+    proxy.restore();
+    await next.release();
+  });
+
+  test('of a shorter extension is not outbid by the answer to a longer one that was sent before', async () => {
+    const { proxy, locks, others } = await scene();
+    const lock = await locks.acquire('outbid', { ttl: '5s', autoExtend: false });
+    await lock.extend();
+    const leaseMs = async (): Promise<number> => (await others.inspect('outbid')).holder?.remainingMs ?? 0;
+    proxy.slowDown(300);
+    const longer = lock.extend('20s');
+    await eventually(async () => expect(await leaseMs()).toBeGreaterThan(10_000));
+    await leaseMs(); // The proxy has heard the answer by now.
+    proxy.loseAnswers();
+    const shorter = failureOf(lock.extend('4s'), 'LOCK_UNAVAILABLE');
+    await longer;
+    expect(lock.remainingMs()).toBeLessThan(4_000);
+    await shorter;
+    proxy.cut();
+    proxy.restore();
+  });
+
+  test('of an extension by hand, or only late, is not undone by one that comes by itself', async () => {
+    const { proxy, locks } = await scene();
+    const lock = await locks.acquire('by-hand', { ttl: '1500ms' });
+    await lock.extend();
+    proxy.slowDown(700); // Past the moment at which it would extend itself.
+    await lock.extend('20s');
+    proxy.slowDown(0);
+    expect(lock.remainingMs()).toBeGreaterThan(15_000);
+    await lock.extend();
+    expect(lock.remainingMs()).toBeGreaterThan(19_000);
+    expect(await lock.release()).toBe('released');
+  });
+
+  test('of an extension that lengthens the lease leaves its length as it was', async () => {
+    const { proxy } = await scene();
+    const { locks } = locksOf({ url: proxy.url }, { deadline: '200ms' });
+    const lock = await eventually(() => locks.acquire('not-longer', { ttl: '20s' }));
+    proxy.loseAnswers();
+    await failureOf(lock.extend('60s'), 'LOCK_UNAVAILABLE');
+    proxy.cut();
+    proxy.restore();
+    await eventually(() => lock.extend());
+    expect(lock.remainingMs()).toBeGreaterThan(19_000);
+    expect(lock.remainingMs()).toBeLessThan(20_000);
+    expect(await lock.release()).toBe('released');
+  });
+
   test('to a release that cannot be asked for again is told as unknown', async () => {
     const { proxy } = await scene();
     const { locks } = locksOf({ url: proxy.url }, { deadline: '200ms' });

@@ -114,6 +114,32 @@ describe('on a master with two replicas', () => {
     master.thaw();
     await eventually(() => replicas.mustHave('lock', { count: 1, withinMs: 1_000 }, renew));
   });
+
+  test('a question that is given up on closes no connection but its own', async () => {
+    const { replicas, renew } = await asked();
+    await replicas.mustHave('lock', { count: 1, withinMs: 1_000 }, renew);
+    master.freeze();
+    const missing = (withinMs: number): Promise<unknown> =>
+      failureOf(replicas.mustHave('lock', { count: 1, withinMs }, renew), 'LOCK_REPLICAS_MISSING');
+    const [first, second] = [missing(100), missing(150)];
+    await first;
+    // By a new connection, while the second question still hangs on the old one.
+    const third = replicas.mustHave('lock', { count: 1, withinMs: 5_000 }, renew);
+    await second;
+    master.thaw();
+    await third;
+  });
+
+  test('a patient question outlasts an impatient one that came with it', async () => {
+    const { replicas, renew } = await asked();
+    await replicas.mustHave('lock', { count: 2, withinMs: 5_000 }, renew);
+    followers[0].freeze();
+    const patient = replicas.mustHave('lock', { count: 2, withinMs: 8_000 }, renew);
+    const impatient = replicas.mustHave('lock', { count: 2, withinMs: 100 }, renew);
+    await failureOf(impatient, 'LOCK_REPLICAS_MISSING');
+    followers[0].thaw();
+    await patient;
+  });
 });
 
 describe('on a Cluster', () => {

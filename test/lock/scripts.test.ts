@@ -72,6 +72,14 @@ describe('an acquire that is asked again after a lost answer', () => {
     expect((await lookAt()).leaseMs).toBeGreaterThan(250);
   });
 
+  test('does not shorten a lease that was made longer meanwhile', async () => {
+    const token = await held(a, request('m1', 3_000));
+    await a.extend(request('m1', 3_000), token, 60_000);
+    expect(await a.acquire(request('m1', 3_000), asking)).toMatchObject({ status: 'granted', token });
+    expect(await a.watch(request('m1', 3_000))).toMatchObject({ status: 'granted', token });
+    expect((await lookAt()).leaseMs).toBeGreaterThan(50_000);
+  });
+
   test('finds itself in the queue, once', async () => {
     await held(a, request('m1'));
     await mustQueue(b, request('m2'));
@@ -144,6 +152,24 @@ describe('a release', () => {
     expect(leaseMs).toBeGreaterThan(2_000);
     expect(leaseMs).toBeLessThanOrEqual(3_000);
   });
+
+  test.each([false, true])(
+    'after it was put out leaves a lease that was made longer as it is (one waits: %s)',
+    async (waits) => {
+      const token = await held(a, request('m1'));
+      expect(await b.force(name)).toBe(true);
+      const next = await held(b, request('m2', 3_000));
+      expect(await b.extend(request('m2', 3_000), next, 60_000)).toMatchObject({ isHeld: true });
+      if (waits) await mustQueue(a, request('m3'));
+      expect(await a.release(request('m1'), token, inTime)).toMatchObject({ outcome: 'stolen' });
+      expect(await holder()).toBe('b m2');
+      expect((await lookAt()).leaseMs).toBeGreaterThan(50_000);
+      expect(await b.extend(request('m2', 3_000), next, 5_000)).toMatchObject({ isHeld: true });
+      await a.release(request('m1'), token, inTime);
+      expect((await lookAt()).leaseMs).toBeLessThanOrEqual(5_000);
+      expect((await lookAt()).lastToken).toBe(next);
+    },
+  );
 
   test.each(['same', 'other'])('after the lease gives nothing away, while the %s process waits', async (where) => {
     const token = await held(a, request('m1', 30));

@@ -122,7 +122,8 @@ end
 drop_the_dead()
 local mine = read(me)
 if mine and redis.call('ZSCORE', holders, me) then
-  redis.call('ZADD', holders, now + ttl_ms * 1000, me)
+  -- A call that comes very late does not shorten a lease that has been made longer since.
+  redis.call('ZADD', holders, 'GT', now + ttl_ms * 1000, me)
   if mine.place > 0 then
     mine.place = 0
     write(me, mine)

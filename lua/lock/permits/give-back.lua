@@ -136,6 +136,8 @@ if mine and redis.call('ZSCORE', holders, me) then
       redis.call('PEXPIRE', left, memory_ms)
     end
   end
+elseif is_taken == '1' then
+  outcome = 'gone'
 elseif mine then
   outcome = 'left'
   forget(queue, me)

@@ -46,7 +46,6 @@ export function parseSemaphoreOptions(name: string, options: SemaphoreOptions): 
 /** Checks the options of acquires, with the defaults of the process. */
 export class PermitOptionsReader {
   readonly #reader: LockOptionsReader;
-  readonly #known = new WeakMap<object, ParsedPermitOptions>();
 
   constructor(reader: LockOptionsReader) {
     this.#reader = reader;
@@ -55,12 +54,20 @@ export class PermitOptionsReader {
   /** @throws MillraceError OPTIONS_INVALID */
   read(options: PermitUsingOptions | undefined, owner: string): ParsedPermitOptions {
     if (options === undefined) return { ...this.#reader.read(undefined, owner), weight: 1 };
-    let parsed = this.#known.get(options);
-    if (!parsed) {
-      const { weight = 1, ...rest } = checkOptions(permitSchema, options, owner);
-      parsed = { ...this.#reader.withDefaults(rest), weight };
-      this.#known.set(options, parsed);
-    }
-    return parsed;
+    return this.#readPlain(options) ?? this.#check(options, owner);
+  }
+
+  #check(options: PermitUsingOptions, owner: string): ParsedPermitOptions {
+    const { weight = 1, ...rest } = checkOptions(permitSchema, options, owner);
+    return { ...this.#reader.withDefaults(rest), weight };
+  }
+
+  /** As LockOptionsReader does, which knows no weight. */
+  #readPlain(options: PermitUsingOptions): ParsedPermitOptions | undefined {
+    if (options === null || typeof options !== 'object') return undefined;
+    const { weight = 1, ...rest } = options;
+    if (!Number.isSafeInteger(weight) || weight < 1) return undefined;
+    const parsed = this.#reader.readPlain(rest);
+    return parsed && { ...parsed, weight };
   }
 }

@@ -16,22 +16,24 @@ import type { Connections } from '../../redis/connect.ts';
 import type { KeySpace } from '../../redis/keys.ts';
 import type { Guard } from '../../redis/guard.ts';
 import type { ScriptClient } from '../../redis/script.ts';
-import type {
-  AcquireHow,
-  GivenBack,
-  Gone,
-  Granted,
-  LockRequest,
-  LockScripts,
-  Queued,
-  Refused,
-  ReleaseHow,
-  ReleaseOutcome,
+import {
+  KeptKeys,
+  type AcquireHow,
+  type GivenBack,
+  type Gone,
+  type Granted,
+  type LockRequest,
+  type LockScripts,
+  type Queued,
+  type Refused,
+  type ReleaseHow,
+  type ReleaseOutcome,
 } from '../lock-scripts.ts';
 import type { Waiting } from '../waiting.ts';
 import {
   acquirePermits,
   extendPermits,
+  findHolder,
   giveBackPermits,
   inspectPermits,
   permitKeys,
@@ -79,18 +81,18 @@ export interface PermitScriptsParts {
 /** The permits of one use. */
 export class PermitScripts implements LockScripts {
   readonly kind: string;
-  readonly #use: PermitUse;
+  readonly #keys: KeptKeys<PermitKeys>;
   readonly #parts: PermitScriptsParts;
 
   constructor(parts: PermitScriptsParts, use: PermitUse) {
     this.kind = use === 'semaphore' ? 's' : 'r';
-    this.#use = use;
+    this.#keys = new KeptKeys((name) => permitKeys(parts.keys, use, name));
     this.#parts = parts;
   }
 
   /** The keys of a name. */
   keysOf(name: string): PermitKeys {
-    return permitKeys(this.#parts.keys, this.#use, name);
+    return this.#keys.of(name);
   }
 
   async acquire(request: PermitRequest, { mayQueue, look }: AcquireHow): Promise<Granted | Queued | Refused> {
@@ -149,9 +151,12 @@ export class PermitScripts implements LockScripts {
     return outcome === 'kept' ? { granted, sentAtMs } : undefined;
   }
 
-  /** Takes the permits of a holder away. @returns whether it held any */
-  async takeFrom(name: string, holder: { process: string; waiterId: string }): Promise<boolean> {
-    const { outcome } = await this.#run(name, { me: `${holder.process}|${holder.waiterId}`, isTaken: 1 });
+  /** Takes away what the holder of a token holds. @returns whether anybody held by it */
+  async takeFrom(name: string, token: number): Promise<boolean> {
+    const { connections, guard } = this.#parts;
+    const me = await guard.run(() => findHolder(connections.commands(), this.keysOf(name), { token }));
+    if (me === '') return false;
+    const { outcome } = await this.#run(name, { me, isTaken: 1 });
     return outcome === 'released';
   }
 

@@ -47,11 +47,7 @@ export class PermitType implements LockType {
 
   /** Takes away what the holder of a token holds. @returns whether anybody holds by that token */
   async force(name: string, token: number): Promise<boolean> {
-    return this.ask(name, async () => {
-      const { holders } = await this.scripts.inspect(name, 0);
-      const holder = holders.find((entry) => entry.token === token);
-      return holder !== undefined && (await this.scripts.takeFrom(name, holder));
-    });
+    return this.ask(name, () => this.scripts.takeFrom(name, token));
   }
 
   /** @throws MillraceError LOCK_UNAVAILABLE when Redis cannot be asked */

@@ -109,6 +109,13 @@ export const extendPermits = defineScript({
   reply: (token: string): number | undefined => (token === '' ? undefined : Number(token)),
 });
 
+export const findHolder = defineScript({
+  file: 'lock/permits/find-holder.lua',
+  keys: ['holders', 'entries'],
+  args: ['token'],
+  reply: (holder: string) => holder,
+});
+
 /** What inspect.lua tells of one holder or waiter. */
 export interface Entry {
   readonly process: string;
@@ -125,6 +132,8 @@ export interface Entry {
 /** What inspect.lua tells. */
 export interface PermitsSeen {
   readonly permits: number;
+  /** By all holders, also by those that it does not tell of. */
+  readonly used: number;
   readonly holders: readonly Entry[];
   readonly waiting: number;
   readonly waiters: readonly Entry[];
@@ -136,8 +145,15 @@ export const inspectPermits = defineScript({
   file: 'lock/permits/inspect.lua',
   keys: ['holders', 'queue', 'entries', 'permits'],
   args: ['declared', 'most'],
-  reply: ([permits, held, waiting, waiters]: [number, FlatEntries, number, FlatEntries]): PermitsSeen => ({
+  reply: ([permits, used, held, waiting, waiters]: [
+    number,
+    number,
+    FlatEntries,
+    number,
+    FlatEntries,
+  ]): PermitsSeen => ({
     permits,
+    used,
     holders: entriesOf(held),
     waiting,
     waiters: entriesOf(waiters),

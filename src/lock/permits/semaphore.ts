@@ -23,6 +23,7 @@ export interface SemaphoreInspection {
   readonly name: string;
   /** How many permits there are: by setPermits(), else by what the caller declares. */
   readonly permits: number;
+  /** By all holders together. */
   readonly used: number;
   /** The first thousand, those first whose leases end first. */
   readonly holders: ReadonlyArray<PermitHolder & { readonly weight: number }>;
@@ -108,7 +109,7 @@ export class Semaphore {
     return {
       name,
       permits: seen.permits,
-      used: seen.holders.reduce((sum, { weight }) => sum + weight, 0),
+      used: seen.used,
       holders: seen.holders.map((entry) => ({ ...holderOf(entry), weight: entry.weight })),
       waiters: seen.waiters.map(({ process, weight, ms }) => ({ owner: process, weight, waitedMs: ms })),
       waiting: seen.waiting,

@@ -192,6 +192,14 @@ describe('the lease of a holder', () => {
     expect(await a.statusOf('4')).toBe('queued');
   });
 
+  test('that was made longer is not shortened by a call that comes late', async () => {
+    const { a } = processes();
+    await a.acquire('1', { ttlMs: 800 });
+    await a.extend('1', 60_000);
+    expect(await a.statusOf('1', { ttlMs: 800 })).toBe('granted');
+    expect((await a.inspect()).holders[0]?.ms).toBeGreaterThan(50_000);
+  });
+
   test('that has run out does not come back by extend, though nobody asked meanwhile', async () => {
     const { a } = processes();
     await a.acquire('1', { ttlMs: 20 });
@@ -276,6 +284,17 @@ test('permits that are taken away are granted on, and their holder is told', asy
   expect(await toldTo(b, () => b.giveBack('1', { isTaken: true }))).toEqual([`oust ${b.name} 1`]);
   expect(await a.holders()).toEqual(['2']);
   expect((await b.giveBack('1')).outcome).toBe('gone');
+});
+
+test('from who has given back, or only waits, nothing is taken away', async () => {
+  const { a } = processes();
+  await a.acquire('1');
+  await a.giveBack('1');
+  expect((await a.giveBack('1', { isTaken: true })).outcome).toBe('gone');
+  await a.acquire('2');
+  await a.acquire('3');
+  expect((await a.giveBack('3', { isTaken: true })).outcome).toBe('gone');
+  expect(await a.waiters()).toEqual(['3']);
 });
 
 test('acquire.lua and give-back.lua count, grant and drop the dead by the same lines', () => {

@@ -204,6 +204,17 @@ describe('the number of permits', () => {
   });
 });
 
+test('options are read at every call, also those of an object that was given before', async () => {
+  const { mine } = await twoOf(3);
+  const options = { weight: 1, wait: 0 };
+  await mine.acquire(options);
+  options.weight = 2;
+  await mine.acquire(options);
+  expect(await mine.inspect()).toMatchObject({ used: 3 });
+  await failureOf(mine.acquire(null as never), 'OPTIONS_INVALID');
+  await failureOf(mine.acquire({ weight: 0 }), 'OPTIONS_INVALID');
+});
+
 describe('a lease', () => {
   test('of a process that has died ends by itself, while others go on', async () => {
     const { mine, theirs } = await twoOf(2);
@@ -246,6 +257,26 @@ describe('a lease', () => {
     expect(await lock.release()).toBe('stolen');
     expect((await next).held).toBe(true);
   });
+});
+
+test('of more holders than are told of all are counted, and the last can be put out', async () => {
+  const { mine, theirs } = await twoOf(3_000);
+  const held = await Promise.all(Array.from({ length: 1_100 }, () => theirs.acquire({ weight: 2 })));
+  const last = held.at(-1);
+  const { used, holders } = await mine.inspect();
+  expect(used).toBe(2_200);
+  expect(holders).toHaveLength(1_000);
+  expect(await mine.forceRelease(last?.token ?? 0)).toBe(true);
+  expect(await mine.forceRelease(last?.token ?? 0)).toBe(false);
+  expect((await mine.inspect()).used).toBe(2_198);
+  expect(await last?.release()).toBe('stolen');
+});
+
+test('whoever has given back is not put out', async () => {
+  const { mine, theirs } = await twoOf(1);
+  const lock = await theirs.acquire();
+  await lock.release();
+  expect(await mine.forceRelease(lock.token)).toBe(false);
 });
 
 test('every message may be lost: waiters are granted all the same', async () => {
