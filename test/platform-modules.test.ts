@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createPlatform, defineJob, handle, type Platform, type PlatformOptions } from '../src/index.ts';
+import { clientsOf } from './support/client-list.ts';
 import { eventually } from './support/eventually.ts';
 import { failureOf } from './support/failures.ts';
 import { ownedByTest } from './support/owned.ts';
@@ -40,6 +41,16 @@ describe('the modules of a platform', () => {
     expect(() => createPlatform(options as never)).toThrow(
       /unknown option cache\.tires, did you mean tiers\?.*locks\.ttl: expected.*limits\.onError: expected allow or deny or local/,
     );
+  });
+
+  test('a start that fails after they were made ends them, and nothing stays open', async () => {
+    const alone = own(await startRedis());
+    const platform = createPlatform({ redis: { url: alone.url }, log: { level: 'silent' } });
+    platform.metrics.counter({ name: 'millrace_jobs_enqueued_total', help: 'Taken.', labels: ['mine'] });
+    await failureOf(platform.start(), 'OPTIONS_INVALID');
+    expect(() => platform.cache).toThrow('has not been started');
+    await eventually(async () => expect(await clientsOf(alone)).toEqual([]));
+    await platform.stop();
   });
 
   test('a handler has them in its context, and shares them with other processes', async () => {
