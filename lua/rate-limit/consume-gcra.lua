@@ -37,4 +37,5 @@ if passes or ahead then
   call('SET', state, ns == 0 and us or string.format('%.0f%03d', us, ns), 'PXAT', math.ceil((us + 1) / 1000))
 end
 if passes then return debt end
-return { now, kept[1] and math.max(call('PTTL', state .. ':block'), 0) * 1000 or 0, debt }
+-- A block in its last millisecond has a PTTL of 0: it refuses all the same, or the call would pass without being counted.
+return { now, kept[1] and math.max(call('PTTL', state .. ':block'), 1) * 1000 or 0, debt }

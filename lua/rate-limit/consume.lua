@@ -159,7 +159,8 @@ end
 
 local takes = string.sub(plan, 1, 1) == '1'
 local held = redis.call('PTTL', block)
-local blocked = held > 0 and held * 1000 or 0
+-- -2: no block. One in its last millisecond has a PTTL of 0 and refuses all the same.
+local blocked = held == -2 and 0 or max(held, 1) * 1000
 local passes = blocked == 0
 local policies = {}
 for kind, limit, span, flags in string.gmatch(plan, '(%a) (%d+) (%d+) (%d)') do

@@ -15,7 +15,8 @@ function give.g(key, span)
   if not stored then return 0 end
   if #stored < 19 then stored = stored .. '000' end
   local us, ns = tonumber(string.sub(stored, 1, -4)), tonumber(string.sub(stored, -3)) - cost * span
-  us, ns = us + math.floor(ns / 1000), ns % 1000
+  -- Of far more than was taken: a time of fewer digits would be read in another unit, and beyond 2^53 a rest is not exact.
+  us, ns = math.max(us + math.floor(ns / 1000), 1e15), math.min(math.max(ns % 1000, 0), 999)
   redis.call('SET', key, string.format('%.0f%03d', us, ns), 'KEEPTTL')
   return 1
 end

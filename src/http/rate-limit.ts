@@ -63,8 +63,8 @@ export interface RateLimitOptions<Req extends LimitedRequest = LimitedRequest> {
   /** Tell in draft-10 a key by which a client can tell apart the limits of several users or addresses. Default false. */
   partitionKey?: boolean | undefined;
   /**
-   * Up to this part of the wait is added to Retry-After, in whole seconds and at most 30, so that those that were refused until the
-   * same moment do not all come back in it. Default 0.1.
+   * Up to this part of the wait is added to Retry-After, so that those that were refused until the same moment do not all come back in
+   * it: in whole seconds, up to 1 for short waits too, and at most 30. Default 0.1; 0 adds nothing.
    */
   retryJitter?: number | undefined;
   /** Answers in the place of the problem document; status and fields are set. */
@@ -119,8 +119,7 @@ const optionsSchema = z
  * @throws MillraceError OPTIONS_INVALID
  */
 export function rateLimit<Req extends LimitedRequest = LimitedRequest>(options: RateLimitOptions<Req>): Middleware {
-  checkOptions(optionsSchema, options, 'rateLimit', ['secret']);
-  const gate = new Gate(options);
+  const gate = new Gate<Req>({ ...options, ...checkOptions(optionsSchema, options, 'rateLimit', ['secret']) });
   return (request, response, next) => void pass(gate, request as Req, response, next);
 }
 
@@ -130,28 +129,31 @@ async function pass<Req extends LimitedRequest>(
   response: ServerResponse,
   next: (error?: unknown) => void,
 ): Promise<void> {
-  let mayPass: boolean;
   try {
-    mayPass = await gate.admit(request, response);
+    if (await gate.admit(request, response)) next();
   } catch (error) {
-    next(error);
-    return;
+    next(error); // Also what next() itself throws, as Express does it: here it would be a rejection that nobody handles.
   }
-  if (mayPass) next(); // Out of the try: what the rest of the app does is no failure of the limiter.
 }
 
+/** Options that have a default. */
+type Defaulted = 'ipv6Prefix' | 'cost' | 'headers' | 'partitionKey' | 'retryJitter' | 'onError';
+type Checked<Req extends LimitedRequest> = RateLimitOptions<Req> & {
+  readonly [Name in Defaulted]: NonNullable<RateLimitOptions<Req>[Name]>;
+};
+
 class Gate<Req extends LimitedRequest> {
-  readonly #options: RateLimitOptions<Req>;
+  readonly #options: Checked<Req>;
   readonly #forms: ReadonlySet<RateLimitForm>;
 
-  constructor(options: RateLimitOptions<Req>) {
+  constructor(options: Checked<Req>) {
     this.#options = options;
-    this.#forms = new Set(options.headers ?? ['draft-10', 'x-ratelimit']);
+    this.#forms = new Set(options.headers);
   }
 
   /** Whether the request goes on; if not, it has been answered. */
   async admit(request: Req, response: ServerResponse): Promise<boolean> {
-    const { skip, cost: costOption = 1, onError = 'fail' } = this.#options;
+    const { skip, cost: costOption, onError } = this.#options;
     if (skip && (await skip(request))) return true;
     const cost = typeof costOption === 'function' ? await costOption(request) : costOption;
     if (cost === 0) return true;
@@ -187,8 +189,10 @@ class Gate<Req extends LimitedRequest> {
   #retryAfterS({ retryAfterMs }: ConsumeResult): number | undefined {
     if (!Number.isFinite(retryAfterMs)) return undefined;
     const seconds = Math.max(1, secondsOf(retryAfterMs));
-    const { retryJitter = 0.1 } = this.#options;
-    return seconds + Math.floor(Math.random() * Math.min(MOST_JITTER_S + 1, seconds * retryJitter));
+    const { retryJitter } = this.#options;
+    if (retryJitter === 0) return seconds;
+    const mostS = Math.min(MOST_JITTER_S, Math.max(1, Math.floor(seconds * retryJitter)));
+    return seconds + Math.floor(Math.random() * (mostS + 1));
   }
 
   async #refuse(

@@ -1,7 +1,6 @@
 /** Options of concurrency limits, and what they answer. */
 import { z } from 'zod';
 import type { Duration } from '../durations.ts';
-import { MillraceError } from '../errors.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import type { OnError } from './outage.ts';
 import type { Slot } from './slots.ts';
@@ -41,7 +40,6 @@ export interface NoSlot {
 export type Used<T> = { readonly allowed: true; readonly value: T } | NoSlot;
 
 const LONGEST_TTL_MS = 86_400_000;
-const NAME_PATTERN = /^[\w.-]+$/;
 
 const optionsSchema = z.strictObject({
   max: z.int().min(1),
@@ -53,8 +51,6 @@ const optionsSchema = z.strictObject({
 });
 
 /** The options with their defaults. @throws MillraceError OPTIONS_INVALID */
-export function checkConcurrency(name: string, options: ConcurrencyOptions): Readonly<z.output<typeof optionsSchema>> {
-  const owner = `concurrency ${name}`;
-  if (NAME_PATTERN.test(name)) return checkOptions(optionsSchema, options, owner);
-  throw new MillraceError('OPTIONS_INVALID', `${owner}: name: expected letters, digits and _ . - only`, { name });
+export function checkConcurrency(owner: string, options: ConcurrencyOptions): Readonly<z.output<typeof optionsSchema>> {
+  return checkOptions(optionsSchema, options, owner);
 }

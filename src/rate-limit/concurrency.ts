@@ -24,7 +24,7 @@ import {
   type SlotOptions,
   type Used,
 } from './concurrency-options.ts';
-import type { OnError } from './outage.ts';
+import { FaultLog, type OnError } from './outage.ts';
 import type { SlotOutcome } from './rate-limit-metrics.ts';
 import { HeldSlot, SlotTable, type Slot } from './slots.ts';
 
@@ -79,6 +79,7 @@ export class ConcurrencyLimit {
   readonly #onError: OnError;
   readonly #keys: KeySpace;
   readonly #table: SlotTable;
+  readonly #faultLog: FaultLog;
   /** Ids of this process begin so. */
   readonly #process = randomBytes(9).toString('base64url');
   #count = 0;
@@ -86,7 +87,7 @@ export class ConcurrencyLimit {
 
   /** @throws MillraceError OPTIONS_INVALID */
   constructor(name: string, options: ConcurrencyOptions, parts: ConcurrencyParts) {
-    const { max, ttl, retryAfter, onError = parts.onError } = checkConcurrency(name, options);
+    const { max, ttl, retryAfter, onError = parts.onError } = checkConcurrency(`concurrency ${name}`, options);
     this.name = name;
     this.#parts = parts;
     this.#max = max;
@@ -94,6 +95,7 @@ export class ConcurrencyLimit {
     this.#retryAfterMs = retryAfter;
     this.#onError = onError;
     this.#keys = createKeySpace(parts.prefix, 'slots');
+    this.#faultLog = new FaultLog(name, parts.log);
     this.#table = new SlotTable({
       clock: parts.clock,
       everyMs: ttl / 3,
@@ -198,12 +200,13 @@ export class ConcurrencyLimit {
 
   #withoutRedis(error: unknown, holders: string, id: string, max: number): Slot | NoSlot {
     if (!isMillraceError(error) || !error.code.startsWith('REDIS_')) throw error;
+    this.#faultLog.tell(error);
     const here = this.#table.countOf(holders);
     const share = Math.max(1, Math.floor(max / this.#parts.instances));
     if (this.#onError === 'allow') return this.#take(holders, id, max, here + 1, 'outage');
     if (this.#onError === 'local' && here < share) return this.#take(holders, id, max, here + 1, 'local');
-    // It may have been taken after all, by a call whose answer came too late or not at all.
-    if (error.code === 'REDIS_TIMEOUT') void this.#giveBack(holders, [id]);
+    // It may have been taken after all, by a call whose answer came too late, or not at all because its connection was lost.
+    if (error.code === 'REDIS_TIMEOUT' || error.code === 'REDIS_UNREACHABLE') void this.#giveBack(holders, [id]);
     return this.#refuse(max, here, this.#retryAfterMs, this.#onError === 'local' ? 'local' : 'outage');
   }
 

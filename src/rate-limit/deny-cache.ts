@@ -2,8 +2,8 @@
  * Refusals that are known, so that a caller who is over the limit costs no round trip.
  *
  * Promise: a refusal is repeated only until the moment at which the server said that the call would pass, only for calls that cost
- * as much or more, and only while every message arrives that could end it earlier: a reset, a refund, the end of a block, a changed
- * policy. Moments are counted from before the question was sent, on the monotonic clock of this process. A refusal that
+ * as much or more, and only while every message arrives that could end it earlier: a reset, a refund, the end of a block or a new one, a
+ * changed policy. Moments are counted from before the question was sent, on the monotonic clock of this process. A refusal that
  * was under way while such a message came in is not kept. Bounded in number, and in time, against what no message tells of: an evicted
  * key, a failover to a replica that was behind.
  * Redis down: without messages nothing is remembered.
@@ -59,7 +59,8 @@ export class DenyCache {
       this.#denials.delete(key);
       return undefined;
     }
-    return cost < denial.cost ? undefined : aged(denial.result, nowMs - denial.atMs);
+    // So put, a cost that is no number matches nothing, and is refused as such.
+    return cost >= denial.cost ? aged(denial.result, nowMs - denial.atMs) : undefined;
   }
 
   /**

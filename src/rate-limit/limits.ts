@@ -15,6 +15,7 @@ import type { Connections } from '../redis/connect.ts';
 import { Guard } from '../redis/guard.ts';
 import { createKeySpace, DEFAULT_PREFIX, type KeySpace } from '../redis/keys.ts';
 import { checkOptions, durationOption } from '../schema.ts';
+import { checkConcurrency } from './concurrency-options.ts';
 import { ConcurrencyLimit, type ConcurrencyOptions } from './concurrency.ts';
 import type { Limiter } from './limiter.ts';
 import { readMessage } from './messages.ts';
@@ -121,7 +122,7 @@ class RedisLimits implements Limits {
   readonly #channel: string;
   readonly #broadcast: Broadcast;
   readonly #limiters = new Map<string, { limiter: RedisLimiter; said: string; words: string | undefined }>();
-  readonly #concurrency = new Map<string, { limit: ConcurrencyLimit; said: string }>();
+  readonly #concurrency = new Map<string, { limit: ConcurrencyLimit; said: string; words: string | undefined }>();
   #isStopped = false;
 
   constructor(connections: Pick<Connections, 'commands' | 'subscriber' | 'label'>, options: Checked) {
@@ -170,15 +171,17 @@ class RedisLimits implements Limits {
 
   concurrency(name: string, options: ConcurrencyOptions): ConcurrencyLimit {
     if (this.#isStopped) throw closed();
-    const owner = `concurrency ${name}`;
-    const said = JSON.stringify(options);
     const known = this.#concurrency.get(name);
+    if (known?.words !== undefined && known.words === wordsOf(options)) return known.limit;
+    const owner = `concurrency ${name}`;
+    const { max, ttl, retryAfter, onError = this.#options.onError } = checkConcurrency(owner, options);
+    const said = JSON.stringify([max, ttl, retryAfter, onError]);
     if (known) {
       mustBeSame(owner, known.said, said);
       return known.limit;
     }
     checkName(name, owner, this.#concurrency.size);
-    const { prefix, onError, instances } = this.#options;
+    const { prefix, instances } = this.#options;
     const limit = new ConcurrencyLimit(name, options, {
       connections: this.#connections,
       prefix,
@@ -189,7 +192,7 @@ class RedisLimits implements Limits {
       instances,
       onOutcome: this.#metrics.slot,
     });
-    this.#concurrency.set(name, { limit, said });
+    this.#concurrency.set(name, { limit, said, words: wordsOf(options) });
     return limit;
   }
 
@@ -222,8 +225,7 @@ class RedisLimits implements Limits {
 
   #open(): void {
     if (this.#isStopped) throw closed();
-    // Until it is live, every refusal is asked for.
-    this.#broadcast.open().catch((error: unknown) => this.#log.debug({ err: error }, 'no channel'));
+    void this.#broadcast.open(); // Until it is live, every refusal is asked for.
   }
 
   #onMessage(text: string): void {
@@ -255,7 +257,7 @@ function checkName(name: unknown, owner: string, count: number): void {
 }
 
 /** Undefined for what has no JSON form, which the check refuses. */
-function wordsOf(options: LimiterOptions): string | undefined {
+function wordsOf(options: LimiterOptions | ConcurrencyOptions): string | undefined {
   try {
     return JSON.stringify(options);
   } catch {

@@ -17,7 +17,7 @@ import { isMillraceError, MillraceError, describeValue } from '../errors.ts';
 import type { Clock } from '../clock.ts';
 import { toMs, type Duration } from '../durations.ts';
 import type { Guard } from '../redis/guard.ts';
-import { isNoScript, type ScriptClient } from '../redis/script.ts';
+import { explainScriptError, isNoScript, type ScriptClient } from '../redis/script.ts';
 import type { KeySpace } from '../redis/keys.ts';
 import type { Logger } from '../log.ts';
 import { DenyCache, type DenyCacheOptions } from './deny-cache.ts';
@@ -25,13 +25,15 @@ import { resultOf, resultOfBucket } from './decision.ts';
 import type { ConsumeOptions, ConsumeResult, Limiter, LimitWaitOptions } from './limiter.ts';
 import { LocalShare } from './local-share.ts';
 import { keyMessage, policiesMessage } from './messages.ts';
-import { withoutRedis, type OnError } from './outage.ts';
+import { FaultLog, withoutRedis, type OnError } from './outage.ts';
 import { changed, type Bucket, type PolicyChange, type PolicyInfo } from './policies.ts';
 import { PolicyBook } from './policy-book.ts';
 import type { LimiterMeter } from './rate-limit-metrics.ts';
 import {
   askBucket,
+  blockScript,
   teachBucket,
+  consumeGcraScript,
   consumeScript,
   type BucketDecision,
   forgetScript,
@@ -72,6 +74,7 @@ export class RedisLimiter implements Limiter {
   readonly #book: PolicyBook;
   readonly #denials: DenyCache;
   readonly #share: LocalShare;
+  readonly #faultLog: FaultLog;
   /** What the keys of all keys begin with. */
   readonly #head: string;
   #isOpen = false;
@@ -82,6 +85,7 @@ export class RedisLimiter implements Limiter {
     this.#head = parts.keys(`${name}/`).slice(0, -1);
     this.#denials = new DenyCache(parts.denyCache);
     this.#share = new LocalShare(parts.instances);
+    this.#faultLog = new FaultLog(name, parts.log);
     const changes = this.#changesKey();
     this.#book = new PolicyBook({
       limiter: name,
@@ -149,7 +153,9 @@ export class RedisLimiter implements Limiter {
     if (ms < 1) throw invalid(`${this.name}: block: expected at least 1 ms`, { duration });
     await this.#whenOpen();
     const block = `${this.#keyOf(key)}:block`;
-    await this.#parts.guard.run(() => this.#parts.client().set(block, '1', 'PX', ms));
+    const args = { ms, channel: this.#parts.channel, message: keyMessage(this.name, key) };
+    await this.#parts.guard.run(() => blockScript(this.#parts.client(), { block }, args));
+    this.#denials.forget(key); // A longer block may be remembered.
   }
 
   async unblock(key: string): Promise<void> {
@@ -211,7 +217,8 @@ export class RedisLimiter implements Limiter {
     return new Promise((resolve, reject) => {
       this.#check(key, cost); // What it throws rejects.
       if (this.#book.isStale) void this.#book.read();
-      const { guard, clock, meter, client } = this.#parts;
+      const { guard, clock, meter } = this.#parts;
+      const client = this.#parts.client(); // Once: what it throws later, nobody would hear of.
       const { epoch } = this.#denials;
       const sentAtMs = clock.monotonicMs();
       const answered = (said: BucketDecision): void => {
@@ -222,15 +229,18 @@ export class RedisLimiter implements Limiter {
       };
       const failed = (failure: MillraceError): void => {
         if (failure.code === 'CLOSED') reject(failure);
+        // The script's own error: a fault, which `onError` must not hide.
+        else if (failure.code === 'REDIS_FAILED')
+          reject(explainScriptError(failure.cause, consumeGcraScript.file, client));
         else resolve(this.#decide(key, cost, true, failure));
       };
       const state = this.#keyOf(key);
       guard.watch(
-        () => askBucket(client(), state, bucket, cost),
+        () => askBucket(client, state, bucket, cost),
         answered,
         (failure) => {
           if (!isNoScript(failure.cause)) failed(failure);
-          else guard.watch(() => teachBucket(client(), state, bucket, cost), answered, failed);
+          else guard.watch(() => teachBucket(client, state, bucket, cost), answered, failed);
         },
       );
     });
@@ -247,11 +257,13 @@ export class RedisLimiter implements Limiter {
     const sentAtMs = clock.monotonicMs();
     let result: ConsumeResult;
     try {
-      if (failure ?? !this.#isOpen) throw failure ?? this.#book.failure;
+      const met = failure ?? (this.#isOpen ? undefined : this.#book.failure);
+      if (met !== undefined) throw met;
       result = resultOf(plan.policies, await guard.run(() => this.#send(key, cost, takes)));
       if (takes && !result.allowed && !plan.countsDenied) this.#denials.keep(key, cost, result, sentAtMs, epoch);
     } catch (error) {
       if (!isMillraceError(error) || !error.code.startsWith('REDIS_')) throw error;
+      this.#faultLog.tell(error);
       result = withoutRedis(this.#parts.onError, this.#share, plan.policies, {
         key,
         cost,
@@ -287,6 +299,7 @@ export class RedisLimiter implements Limiter {
     this.#parts.open();
     if (this.#isOpen) return;
     await this.#book.read();
+    this.#parts.open(); // It may have been stopped meanwhile.
     this.#isOpen = this.#book.failure === undefined;
   }
 

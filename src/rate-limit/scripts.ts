@@ -55,6 +55,14 @@ export const refundScript = defineScript({
   reply: (given: number) => given,
 });
 
+/** Blocks a key. */
+export const blockScript = defineScript({
+  file: 'rate-limit/block.lua',
+  keys: ['block'],
+  args: ['ms', 'channel', 'message'],
+  reply: (done: number) => done,
+});
+
 /** Removes a block, states, or both. */
 export const forgetScript = defineScript({
   file: 'rate-limit/forget.lua',

@@ -5,12 +5,18 @@
  *
  * Promise: between onLive and the next onLost every message arrives, in order. What was said in between is missed, and onLive says so:
  * whoever keeps something that messages keep true lets go of it then.
- * Redis down: nothing is heard; it subscribes again by itself as soon as Redis is back.
+ * A sharded channel keeps its messages on the shard of a Cluster that serves its slot; it is spoken to by publishVerb(). On a single
+ * server, or behind Sentinels, it is a channel like any other.
+ * Redis down: nothing is heard; it subscribes again by itself as soon as Redis is back. A server that does not let it subscribe, as by an ACL,
+ * is told of as a warning, and is asked again with the next connection.
  */
+import type { MillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { RedisClient } from './clients.ts';
+import { plainChannels, type ChannelListener, type Channels } from './channels.ts';
+import type { ClusterClient } from './clients.ts';
 import type { Connections } from './connect.ts';
-import { LINK_LOST, LINK_OPEN } from './subscriber.ts';
+import { isOutage } from './guard.ts';
+import { shardedChannels } from './sharded-channels.ts';
 
 /** Whoever listens. */
 export interface BroadcastListener {
@@ -21,24 +27,42 @@ export interface BroadcastListener {
   onLost?(): void;
 }
 
+/** Options of a channel. */
+export interface BroadcastOptions {
+  /** On a Cluster: heard and spoken to on one shard only. Default false. */
+  sharded?: boolean | undefined;
+}
+
+/** The command that reaches sharded channels; their names are keys to a script that calls it, so that it runs where they are. */
+export function publishVerb({ topology }: Pick<Connections, 'topology'>): 'PUBLISH' | 'SPUBLISH' {
+  return topology === 'cluster' ? 'SPUBLISH' : 'PUBLISH';
+}
+
 /** A channel of one process. */
 export class Broadcast {
   readonly #name: string;
   readonly #connections: Pick<Connections, 'subscriber'>;
   readonly #log: Logger;
   readonly #listener: BroadcastListener;
-  #subscriber: RedisClient | undefined;
+  readonly #isSharded: boolean;
+  #channels: Channels | undefined;
   #opening: Promise<void> | undefined;
   #isOpened: (() => void) | undefined;
   #isLive = false;
-  /** Counts connections, so that the answer of an earlier one is not taken for that of this one. */
-  #link = 0;
+  #isRefusalTold = false;
 
-  constructor(name: string, connections: Pick<Connections, 'subscriber'>, log: Logger, listener: BroadcastListener) {
+  constructor(
+    name: string,
+    connections: Pick<Connections, 'subscriber'>,
+    log: Logger,
+    listener: BroadcastListener,
+    { sharded = false }: BroadcastOptions = {},
+  ) {
     this.#name = name;
     this.#connections = connections;
     this.#log = log;
     this.#listener = listener;
+    this.#isSharded = sharded;
   }
 
   /** Whether every message arrives now. */
@@ -50,65 +74,54 @@ export class Broadcast {
   open(): Promise<void> {
     this.#opening ??= new Promise((resolve) => {
       this.#isOpened = resolve;
-      const subscriber = this.#subscriberOf(resolve);
-      if (!subscriber) return;
-      this.#subscriber = subscriber;
-      subscriber.on('message', this.#onMessage);
-      subscriber.on(LINK_LOST, this.#onLost);
-      subscriber.on(LINK_OPEN, this.#subscribe);
-      this.#subscribe();
+      this.#channels = this.#channelsOf();
+      if (this.#channels) this.#channels.add(this.#name, this.#ears);
+      else resolve();
     });
     return this.#opening;
   }
 
   /** Lets go of the subscriber, which stays open for others. */
   close(): void {
-    const subscriber = this.#subscriber;
-    this.#subscriber = undefined;
     this.#isLive = false;
     this.#isOpened?.();
-    if (!subscriber) return;
-    subscriber.off('message', this.#onMessage);
-    subscriber.off(LINK_LOST, this.#onLost);
-    subscriber.off(LINK_OPEN, this.#subscribe);
-    if (subscriber.status === 'ready') subscriber.unsubscribe(this.#name).catch(() => undefined); // It is being closed.
+    this.#channels?.remove(this.#name, this.#ears);
+    this.#channels = undefined;
   }
 
-  readonly #subscribe = (): void => {
-    const link = ++this.#link;
-    this.#subscriber?.subscribe(this.#name).then(
-      () => this.#onSubscribed(link),
-      // The next connection tries again.
-      (error: unknown) => this.#log.debug({ err: error, channel: this.#name }, 'not subscribed'),
-    );
-  };
-
   /** None once the connections are closed: there is nothing to hear any more. */
-  #subscriberOf(resolve: () => void): RedisClient | undefined {
+  #channelsOf(): Channels | undefined {
     try {
-      return this.#connections.subscriber();
+      const client = this.#connections.subscriber();
+      return this.#isSharded && client.isCluster ? shardedChannels(client as ClusterClient) : plainChannels(client);
     } catch (error) {
       this.#log.debug({ err: error, channel: this.#name }, 'not subscribed');
-      resolve();
       return undefined;
     }
   }
 
-  #onSubscribed(link: number): void {
-    if (link !== this.#link || !this.#subscriber) return;
-    this.#isLive = true;
-    this.#listener.onLive?.();
-    this.#isOpened?.();
+  readonly #ears: ChannelListener = {
+    onMessage: (text) => this.#listener.onMessage(text),
+    onLive: () => {
+      if (this.#isLive) return;
+      this.#isLive = true;
+      this.#isRefusalTold = false;
+      this.#listener.onLive?.();
+      this.#isOpened?.();
+    },
+    onLost: () => {
+      if (!this.#isLive) return;
+      this.#isLive = false;
+      this.#listener.onLost?.();
+    },
+    onRefused: (failure) => this.#onRefused(failure),
+  };
+
+  /** The next connection tries again. Of one that was lost its client tells; what the server refuses nobody else would tell of. */
+  #onRefused(failure: MillraceError): void {
+    const facts = { channel: this.#name, code: failure.code, err: failure };
+    if (isOutage(failure) || this.#isRefusalTold) return this.#log.debug(facts, 'not subscribed');
+    this.#isRefusalTold = true;
+    this.#log.warn(facts, `messages are not heard on ${this.#name}: ${failure.message}`);
   }
-
-  readonly #onLost = (): void => {
-    this.#link++;
-    if (!this.#isLive) return;
-    this.#isLive = false;
-    this.#listener.onLost?.();
-  };
-
-  readonly #onMessage = (channel: string, text: string): void => {
-    if (channel === this.#name) this.#listener.onMessage(text);
-  };
 }

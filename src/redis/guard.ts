@@ -25,6 +25,11 @@ const OUTAGES: ReadonlySet<ErrorCode> = new Set([
   'REDIS_TLS_FAILED',
 ]);
 
+/** Whether the connection failed; other failures say that Redis is well, and hold until somebody mends what is wrong. */
+export function isOutage({ code }: MillraceError): boolean {
+  return OUTAGES.has(code);
+}
+
 /** Options of a guard. */
 export interface GuardOptions {
   /** How long a call may take. */
@@ -94,7 +99,12 @@ export class Guard {
       if (nowMs < this.#open.tryAtMs) return onFailure(this.#open.failure);
       this.#open.tryAtMs = nowMs + this.#pauseMs; // The others wait for what becomes of this one.
     }
-    const answer = call(); // One that throws at once has nothing to wait for.
+    let answer: Promise<T>;
+    try {
+      answer = call();
+    } catch (error) {
+      return onFailure(explainRedisError(error, this.#options.label)); // Nothing was sent, so it tells nothing of Redis.
+    }
     const dated = new Call(nowMs + this.#options.deadlineMs, onFailure);
     this.#deadlines.add(dated);
     answer.then(
@@ -125,7 +135,7 @@ export class Guard {
   #refuse(call: Call, error: unknown): void {
     if (!this.#deadlines.remove(call)) return;
     const explained = explainRedisError(error, this.#options.label);
-    if (OUTAGES.has(explained.code)) this.#failed(explained);
+    if (isOutage(explained)) this.#failed(explained);
     else this.#succeeded();
     call.reject(explained);
   }

@@ -234,10 +234,22 @@ describe('the answer to a refused call', () => {
       Array.from({ length: 60 }, async () => Number((await ask({ result, retryJitter: 0.1 })).fields['retry-after'])),
     );
     expect(Math.min(...told)).toBeGreaterThanOrEqual(60);
-    expect(Math.max(...told)).toBeLessThanOrEqual(65);
+    expect(Math.max(...told)).toBeLessThanOrEqual(66);
     expect(new Set(told).size).toBeGreaterThan(2);
     const day: ConsumeResult = { ...REFUSED, retryAfterMs: 86_400_000 };
     const { fields } = await ask({ result: day, retryJitter: 1 });
     expect(Number(fields['retry-after'])).toBeLessThanOrEqual(86_430);
+  });
+
+  test('spreads those that wait shortly over a second, unless they are not to be spread at all', async () => {
+    const result: ConsumeResult = { ...REFUSED, retryAfterMs: 2_500 };
+    const told = async (options: Pick<RateLimitOptions, 'retryJitter'>): Promise<number[]> => {
+      const asked = Array.from({ length: 60 }, () => ask({ result, ...options }));
+      const seconds = (await Promise.all(asked)).map(({ fields }) => Number(fields['retry-after']));
+      return [...new Set(seconds)].toSorted((left, right) => left - right);
+    };
+    expect(await told({ retryJitter: undefined })).toEqual([3, 4]);
+    expect(await told({ retryJitter: 0 })).toEqual([3]);
+    expect(await told({ retryJitter: 1 })).toEqual([3, 4, 5, 6]);
   });
 });

@@ -1,7 +1,7 @@
 /** The middleware over real HTTP, with real limiters: who is counted as whom, what is let in, what is refused. */
 import express, { type Express } from 'express';
 import { once } from 'node:events';
-import { get, type IncomingMessage } from 'node:http';
+import { get, ServerResponse, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { listen, rateLimit, type HttpLimiter, type RateLimitOptions } from '../../src/http/index.ts';
 import { createLimits, type Limits, type LimitsOptions } from '../../src/rate-limit/limits.ts';
@@ -263,6 +263,55 @@ describe('while Redis does not answer', () => {
     expect(await statuses(ask, {}, {}, {})).toEqual([200, 200, 429]);
     proxy.restore();
     proxy.cut();
+  });
+});
+
+const boom = (): never => {
+  throw new Error('boom');
+};
+
+describe('a handler after it', () => {
+  const anonymous: HttpLimiter = {
+    consume: async () => ({
+      allowed: true,
+      policy: 'hour',
+      limit: 1,
+      remaining: 1,
+      retryAfterMs: 0,
+      resetMs: 0,
+      policies: [],
+      source: 'redis',
+      shadow: false,
+    }),
+  };
+  test.each<[string, (app: Express) => unknown]>([
+    ['that throws', (app) => app.post('/', boom)],
+    ['that rejects', (app) => app.post('/', async () => boom())],
+    ['of a router that throws', (app) => app.use('/', express.Router().post('/', boom))],
+    [
+      'for errors that throws',
+      (app) => app.post('/', boom).use((_error: Error, _q: unknown, _s: unknown, _n: unknown) => boom()),
+    ],
+  ])('%s is an error of the request', async (_what, add) => {
+    const app = express();
+    app.use(rateLimit<express.Request>({ anonymous }));
+    add(app);
+    app.use((error: Error, _request: express.Request, response: express.Response, _next: express.NextFunction) => {
+      response.status(500).send(`told: ${error.message}`);
+    });
+    const listener = own(await listen(app, { host: '127.0.0.1', port: 0 }));
+    const response = await fetch(listener.url, { method: 'POST', headers: { connection: 'close' } });
+    expect({ status: response.status, text: await response.text() }).toEqual({ status: 500, text: 'told: boom' });
+  });
+
+  test('whose next() itself throws is told of it, and no rejection is left unhandled', async () => {
+    const told: unknown[] = [];
+    const middleware = rateLimit({ anonymous });
+    middleware({ socket: {} } as never, new ServerResponse({} as never), (error?: unknown) => {
+      told.push(error);
+      if (error === undefined) boom();
+    });
+    await eventually(() => expect(told).toEqual([undefined, new Error('boom')]));
   });
 });
 

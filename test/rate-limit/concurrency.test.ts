@@ -10,7 +10,7 @@ import { failureOf, timed } from '../support/failures.ts';
 import { gate } from '../support/gate.ts';
 import { collectLog } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
-import { startProxy } from '../support/proxy.ts';
+import { startProxy, type Proxy } from '../support/proxy.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
 const own = ownedByTest();
@@ -278,16 +278,29 @@ describe('while Redis does not answer', () => {
     await eventually(async () => expect(await watcher.limit.inUse('a')).toBe(0), 8_000);
   });
 
-  test('a refused call whose answer was lost keeps no slot', async () => {
+  test.each<[string, number, (proxy: Proxy, isTaken: () => Promise<void>) => Promise<void>]>([
+    ['was lost', 200, async () => undefined],
+    [
+      'was lost with the connection',
+      5_000,
+      async (proxy, isTaken) => {
+        await isTaken();
+        proxy.restore();
+        proxy.cut();
+      },
+    ],
+  ])('a refused call whose answer %s keeps no slot', async (_how, deadlineMs, meanwhile) => {
     const proxy = own(await startProxy(server.port));
-    const { limit, prefix } = await limitOf(
-      { max: 1, onError: 'deny', ttl: '1m' },
-      { url: proxy.url, deadlineMs: 200 },
-    );
+    const { limit, prefix } = await limitOf({ max: 1, onError: 'deny', ttl: '1m' }, { url: proxy.url, deadlineMs });
     const watcher = await limitOf({ max: 1 }, { prefix });
+    const isInUse = (count: number): Promise<void> =>
+      eventually(async () => expect(await watcher.limit.inUse('a')).toBe(count), 8_000);
+    await limit.using('a', () => undefined); // The server knows the script.
     proxy.loseAnswers();
-    expect(await limit.acquire('a')).toMatchObject({ allowed: false, source: 'outage' });
-    await eventually(async () => expect(await watcher.limit.inUse('a')).toBe(0), 8_000);
+    const refused = limit.acquire('a');
+    await meanwhile(proxy, () => isInUse(1));
+    expect(await refused).toMatchObject({ allowed: false, source: 'outage' });
+    await isInUse(0);
     proxy.restore();
     proxy.cut();
   });

@@ -34,6 +34,10 @@ async function liveLimiter(
   return { limiter, limits, connections };
 }
 
+/** What is told of the block itself may come in between, and then a refusal is asked for once more. */
+const mustKnowBlock = (limiter: Limiter): Promise<void> =>
+  eventually(async () => expect(await limiter.consume('k')).toMatchObject({ policy: 'block', source: 'deny-cache' }));
+
 const evals = (): Promise<number> => commandCount([server], 'evalsha', 'eval');
 
 let name: string;
@@ -106,10 +110,20 @@ describe('a known refusal', () => {
     const here = await liveLimiter(name, [HOURLY]);
     const there = await liveLimiter(name, [HOURLY]);
     await here.limiter.block('k', '1h');
-    await there.limiter.consume('k');
-    expect(await there.limiter.consume('k')).toMatchObject({ policy: 'block', source: 'deny-cache' });
+    await mustKnowBlock(there.limiter);
     await here.limiter.unblock('k');
     await eventually(async () => expect((await there.limiter.consume('k')).allowed).toBe(true), 2_000);
+  });
+
+  test('does not outlive a block that was made shorter, here or in another process', async () => {
+    const here = await liveLimiter(name, [HOURLY]);
+    const there = await liveLimiter(name, [HOURLY]);
+    await here.limiter.block('k', '1h');
+    for (const { limiter } of [here, there]) await mustKnowBlock(limiter);
+    await here.limiter.block('k', '1s');
+    expect((await here.limiter.consume('k')).retryAfterMs).toBeLessThanOrEqual(1_000);
+    await eventually(async () => expect((await there.limiter.consume('k')).retryAfterMs).toBeLessThanOrEqual(1_000));
+    expect(await there.limiter.wait('k', { max: '20s' })).toMatchObject({ allowed: true });
   });
 
   test('is not kept while messages are missed, and forgotten when some were', async () => {
@@ -171,6 +185,15 @@ describe('the cache', () => {
     cache.forget('k');
     cache.keep('k', 1, refusal, 0, epoch);
     expect(cache.find('k', 1, 1)).toBeUndefined();
+  });
+
+  test('answers no call whose cost is none', () => {
+    const cache = new DenyCache({ size: 3, longestMs: 60_000 });
+    cache.setLive(true);
+    cache.keep('k', 1, refusal, 0, cache.epoch);
+    expect(cache.find('k', Number.NaN, 1)).toBeUndefined();
+    expect(cache.find('k', undefined as never, 1)).toBeUndefined();
+    expect(cache.find('k', 1, 1)).toBeDefined();
   });
 
   test('never outlives the moment that the server named, counted from before it was asked', () => {

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Policy } from '../../src/rate-limit/policies.ts';
 import type { Limiter } from '../../src/rate-limit/limiter.ts';
-import { systemClock } from '../../src/clock.ts';
+import { systemClock, type Clock } from '../../src/clock.ts';
 import { commandCount } from '../support/command-count.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
+import { gate } from '../support/gate.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { ownedLimits } from './limits-of-test.ts';
 
@@ -74,6 +75,18 @@ describe.each(ONE_EACH)('a limiter by $algorithm ($align)', (policy) => {
     expect(await limiter.consume('k', { cost: 10 })).toMatchObject({ allowed: true });
   });
 
+  test('a refund of far more than was ever taken leaves the key as if unused', async () => {
+    for (const per of ['100ms', '90d'] as const) {
+      const limiter = limiterOf({ ...policy, per }, { ...policy, per, name: 'second' });
+      for (const cost of [10, 11, 100, 1_500, 12_345_678, Number.MAX_SAFE_INTEGER]) {
+        await limiter.consume('k', { cost: 10 });
+        await limiter.refund('k', cost);
+        expect(await limiter.peek('k')).toMatchObject({ allowed: true, remaining: 10 });
+      }
+      expect(await limiter.consume('k', { cost: 10 })).toMatchObject({ allowed: true, remaining: 0 });
+    }
+  });
+
   test('a block refuses all, counts nothing, and ends by itself or by unblock and reset', async () => {
     const limiter = limiterOf(policy);
     await limiter.consume('k', { cost: 4 });
@@ -89,6 +102,18 @@ describe.each(ONE_EACH)('a limiter by $algorithm ($align)', (policy) => {
     expect(await limiter.consume('k')).toMatchObject({ allowed: true, remaining: 9 });
     await limiter.block('k', 100);
     expect(await limiter.wait('k', { max: '20s' })).toMatchObject({ allowed: true });
+  });
+
+  test('a block without an end, or at its very end, lets no call in for nothing', async () => {
+    const limiter = limiterOf(policy);
+    await limiter.consume('k');
+    await server.ask((redis) => redis.set(`millrace:rate:{${limiter.name}/k}:block`, '1'));
+    for (let round = 0; round < 3; round++) {
+      expect(await limiter.consume('k')).toMatchObject({ allowed: false, policy: 'block', retryAfterMs: 1 });
+      expect(await limiter.peek('k')).toMatchObject({ allowed: false, policy: 'block', retryAfterMs: 1 });
+    }
+    await limiter.unblock('k');
+    expect(await limiter.consume('k')).toMatchObject({ allowed: true, remaining: 8 });
   });
 
   test('a key that lost its expiry bans nobody for ever', async () => {
@@ -247,12 +272,17 @@ describe('a limiter', () => {
   });
 
   test('is closed after stop, and whoever waits is told', async () => {
-    const { limits } = limitsOf({ url: server.url });
+    const asleep = gate();
+    const sleep = (...how: Parameters<Clock['sleep']>): Promise<void> => {
+      asleep.open();
+      return systemClock.sleep(...how);
+    };
+    const { limits } = limitsOf({ url: server.url }, { clock: { ...systemClock, sleep } });
     const limiter = limits.limiter('stopped', { policies: [{ limit: 1, per: '1h' }] });
     await limiter.consume('k');
     await limiter.block('b', '5s');
     const waiting = limiter.wait('b', { max: '20s' });
-    await systemClock.sleep(50);
+    await asleep.opened;
     await limits.stop();
     await limits.stop();
     await failureOf(waiting, 'CLOSED');

@@ -5,6 +5,7 @@ import type { Limiter } from '../../src/rate-limit/limiter.ts';
 import type { LimitsOptions } from '../../src/rate-limit/limits.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf, timed } from '../support/failures.ts';
+import { collectLog } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
@@ -89,11 +90,48 @@ describe('while Redis does not answer', () => {
   });
 });
 
-test('a script that fails is a fault and no outage', async () => {
+test.each([
+  ['for one bucket', 'consume-gcra.lua', [{ limit: 5, per: '1h' }]],
+  ['for any policies', 'consume.lua', [{ limit: 5, per: '1h', shadow: true }]],
+] as const)('a script that fails is a fault and no outage: the one %s', async (_which, file, policies) => {
   const { limits } = limitsOf({ url: server.url });
-  const limiter = limits.limiter('odd', { policies: [{ limit: 5, per: '1h' }] });
-  await server.ask((redis) => redis.set('millrace:rate:{odd/k}', 'no time at all'));
+  const name = `out${nameCount++}`;
+  const limiter = limits.limiter(name, { policies });
+  expect((await limiter.consume('first')).source).toBe('redis');
+  await server.ask((redis) => redis.set(`millrace:rate:{${name}/k}`, 'no time at all, and a long one'));
+  const { message } = await failureOf(limiter.consume('k'), 'SCRIPT_FAILED');
+  expect(message).toContain(file);
+  await server.ask((redis) => redis.script('FLUSH'));
   await failureOf(limiter.consume('k'), 'SCRIPT_FAILED');
+});
+
+test('what is no outage and does not pass by itself is told as a warning, once for each limit', async () => {
+  await server.ask((redis) =>
+    redis.acl('SETUSER', 'mute', 'on', '>long-enough', '~*', '&*', '+@all', '-evalsha', '-eval'),
+  );
+  const lines = collectLog();
+  const url = `redis://mute:long-enough@127.0.0.1:${server.port}`;
+  const { limits } = limitsOf({ url }, { log: lines.log });
+  const limiter = limits.limiter(`out${nameCount++}`, { policies: [{ limit: 5, per: '1h' }] });
+  const slots = limits.concurrency('mute', { max: 1 });
+  for (let round = 0; round < 3; round++) {
+    expect(await limiter.consume('k')).toMatchObject({ allowed: true, source: 'outage' });
+    expect(await slots.acquire('k')).toMatchObject({ allowed: true, source: 'outage' });
+  }
+  expect(lines.warnings().map(({ limiter: name, code }) => [name, code])).toEqual([
+    [limiter.name, 'REDIS_FORBIDDEN'],
+    ['mute', 'REDIS_FORBIDDEN'],
+  ]);
+});
+
+test('a call whose script the server has forgotten is settled though the connections are closed meanwhile', async () => {
+  const { limits, connections } = limitsOf({ url: server.url });
+  const limiter = limits.limiter(`out${nameCount++}`, { policies: [{ limit: 5, per: '1h' }] });
+  await limiter.consume('first');
+  await server.ask((redis) => redis.script('FLUSH'));
+  const calls = Array.from({ length: 3 }, () => limiter.consume('k'));
+  void connections.close();
+  for (const { status } of await Promise.allSettled(calls)) expect(['fulfilled', 'rejected']).toContain(status);
 });
 
 describe('a local share', () => {

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { silentLogger } from '../../src/log.ts';
+import { silentLogger, type Logger } from '../../src/log.ts';
 import type { RedisOptions, Topology } from '../../src/redis/address.ts';
 import { Broadcast } from '../../src/redis/broadcast.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
 import { startForFile } from '../contract/topologies.ts';
 import { eventually } from '../support/eventually.ts';
+import { collectLog, type LogLine } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startProxy } from '../support/proxy.ts';
 import { startRedis } from '../support/servers.ts';
@@ -16,9 +17,13 @@ afterEach(() => {
 });
 
 /** A channel, and all that it told. */
-function listen(connections: Connections, name = 'news'): { broadcast: Broadcast; heard: string[] } {
+function listen(
+  connections: Connections,
+  name = 'news',
+  log: Logger = silentLogger,
+): { broadcast: Broadcast; heard: string[] } {
   const heard: string[] = [];
-  const broadcast = new Broadcast(name, connections, silentLogger, {
+  const broadcast = new Broadcast(name, connections, log, {
     onMessage: (text) => heard.push(text),
     onLive: () => heard.push('live'),
     onLost: () => heard.push('lost'),
@@ -96,6 +101,48 @@ test('a connection on which nothing is said stays', async () => {
   await broadcast.open();
   await new Promise((resolve) => setTimeout(resolve, 5_000)); // Two questions and more.
   expect(heard).toEqual(['live']);
+});
+
+test('a channel that may not be heard is told of once, with the reason, and again only after it was heard', async () => {
+  const server = own(await startRedis());
+  await server.ask((redis) => redis.acl('SETUSER', 'deaf', 'on', '>long-enough', '~*', '&other', '+@all'));
+  const connections = connect({ url: `redis://deaf:long-enough@127.0.0.1:${server.port}` });
+  const lines = collectLog();
+  const { broadcast, heard } = listen(connections, 'news', lines.log);
+  const live = broadcast.open();
+  const drop = (): Promise<unknown> =>
+    server.ask((redis) => redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
+  const refusals = (): LogLine[] => lines.all().filter(({ channel }) => channel === 'news');
+  await eventually(() => expect(refusals()).not.toHaveLength(0));
+  await drop();
+  await eventually(() => expect(refusals().length).toBeGreaterThan(2));
+  expect(lines.warnings().filter(({ channel }) => channel === 'news')).toHaveLength(1);
+  const [warning] = lines.warnings();
+  expect(warning).toMatchObject({ channel: 'news', code: 'REDIS_FORBIDDEN' });
+  expect(warning?.msg).toMatch(/messages are not heard.*ACL SETUSER/);
+  expect(heard).toEqual([]);
+
+  await server.ask((redis) => redis.acl('SETUSER', 'deaf', '&news'));
+  await drop();
+  await live;
+  expect(heard).toEqual(['live']);
+  await server.ask((redis) => redis.acl('SETUSER', 'deaf', 'resetchannels', '&other')); // Which drops the connection.
+  await eventually(() => expect(lines.warnings().filter(({ channel }) => channel === 'news')).toHaveLength(2));
+  expect(broadcast.isLive).toBe(false);
+});
+
+test('of two that listen to one channel on one connection, closing one leaves the other live', async () => {
+  const server = own(await startRedis());
+  const connections = connect({ url: server.url });
+  const [one, other] = [listen(connections), listen(connections)];
+  await Promise.all([one.broadcast.open(), other.broadcast.open()]);
+  one.broadcast.close();
+  await connections.subscriber().ping(); // What closing sends has arrived.
+  await connections.commands().publish('news', 'x');
+  await eventually(() => expect(other.heard).toEqual(['live', 'x']));
+  expect(one.heard).toEqual(['live']);
+  other.broadcast.close();
+  await eventually(async () => expect(await server.ask((redis) => redis.pubsub('CHANNELS', 'news'))).toEqual([]));
 });
 
 test('what is closed hears nothing any more, and others on the same connection still do', async () => {

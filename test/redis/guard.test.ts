@@ -1,8 +1,11 @@
 import { afterEach, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
+import type { MillraceError } from '../../src/errors.ts';
 import { createConnections } from '../../src/redis/connect.ts';
 import { Guard, type GuardOptions } from '../../src/redis/guard.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf, timed } from '../support/failures.ts';
+import { gate } from '../support/gate.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis } from '../support/servers.ts';
 
@@ -13,6 +16,10 @@ afterEach(() => {
 });
 
 const fails = (message: string) => () => Promise.reject(new Error(message));
+
+const throws = (): never => {
+  throw new Error('Connection is closed.');
+};
 
 function guardOf(options: Partial<GuardOptions> = {}): Guard {
   const guard = new Guard({ deadlineMs: 100, failures: 3, pauseMs: 200, label: 'Redis', ...options });
@@ -33,7 +40,7 @@ test('a frozen server costs a few deadlines, then nothing, and is noticed when i
   for (let call = 0; call < 3; call++) await failureOf(ping(), 'REDIS_TIMEOUT');
   expect(guard.isOpen).toBe(true);
   const { ms } = await timed(failureOf(ping(), 'REDIS_TIMEOUT'));
-  expect(ms).toBeLessThan(20);
+  expect(ms).toBeLessThan(100); // A deadline.
 
   server.thaw();
   await eventually(async () => expect(await ping()).toBe('PONG'));
@@ -42,19 +49,23 @@ test('a frozen server costs a few deadlines, then nothing, and is noticed when i
 });
 
 test('one call tries while the others are refused', async () => {
-  const guard = guardOf({ failures: 1, pauseMs: 50 });
-  await failureOf(
-    guard.run(() => Promise.reject(new Error('connect ECONNREFUSED'))),
-    'REDIS_UNREACHABLE',
-  );
+  let nowMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => nowMs };
+  const guard = guardOf({ failures: 1, pauseMs: 50, clock });
+  await failureOf(guard.run(fails('connect ECONNREFUSED')), 'REDIS_UNREACHABLE');
   let tries = 0;
+  const { opened, open } = gate<string>();
   const tried = (): Promise<string> => {
     tries++;
-    return new Promise((resolve) => setTimeout(resolve, 20, 'back'));
+    return opened;
   };
-  await new Promise((resolve) => setTimeout(resolve, 60)); // The pause is over.
-  const outcomes = await Promise.allSettled([guard.run(tried), guard.run(tried), guard.run(tried)]);
-  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+  nowMs = 49;
+  await failureOf(guard.run(tried), 'REDIS_UNREACHABLE');
+  expect(tries).toBe(0);
+  nowMs = 50; // The pause is over.
+  const outcomes = Promise.allSettled([guard.run(tried), guard.run(tried), guard.run(tried)]);
+  open('back');
+  expect((await outcomes).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
   expect(tries).toBe(1);
   expect(await guard.run(tried)).toBe('back');
 });
@@ -66,6 +77,16 @@ test("an answer that is an error of the call's own keeps it closed", async () =>
     'REDIS_FAILED',
   );
   expect(guard.isOpen).toBe(false);
+});
+
+test('a call that throws at once is told as one that fails, and nobody waits for it', async () => {
+  const guard = guardOf({ failures: 1 });
+  const failures: string[] = [];
+  const tell = ({ code }: MillraceError): number => failures.push(code);
+  guard.watch(throws, () => expect.unreachable(), tell);
+  await failureOf(guard.run(throws), 'REDIS_UNREACHABLE');
+  expect(failures).toEqual(['REDIS_UNREACHABLE']);
+  expect(guard.isOpen).toBe(false); // Nothing was sent.
 });
 
 test('the failure that it tells is the last one that it met', async () => {
