@@ -101,22 +101,25 @@ export function formatAttempt(record: AttemptRecord): string {
   return `${bounded(error?.stack ?? '', ERROR_LIMITS.stack)}${MARK}${JSON.stringify(facts)}`;
 }
 
-const text = z.string().optional().catch(undefined);
-const count = z.number().optional().catch(undefined);
-const factsSchema = z.object({
-  attempt: z.int().nonnegative().catch(0),
-  since: z.int().positive().optional().catch(undefined),
-  outcome: z.enum(ATTEMPT_OUTCOMES).catch('failed'),
-  startedAt: count,
-  endedAt: count,
-  worker: text,
-  host: text,
-  version: text,
-  contractVersion: count,
-  error: z.object({ name: z.string(), message: z.string(), code: text }).optional().catch(undefined),
-  reason: z.enum(DEATH_REASONS).optional().catch(undefined),
-  log: z.array(z.string()).catch([]),
-});
+const text = () => z.string().optional().catch(undefined);
+const count = () => z.number().optional().catch(undefined);
+const createFactsSchema = () =>
+  z.object({
+    attempt: z.int().nonnegative().catch(0),
+    since: z.int().positive().optional().catch(undefined),
+    outcome: z.enum(ATTEMPT_OUTCOMES).catch('failed'),
+    startedAt: count(),
+    endedAt: count(),
+    worker: text(),
+    host: text(),
+    version: text(),
+    contractVersion: count(),
+    error: z.object({ name: z.string(), message: z.string(), code: text() }).optional().catch(undefined),
+    reason: z.enum(DEATH_REASONS).optional().catch(undefined),
+    log: z.array(z.string()).catch([]),
+  });
+/** Made for the first record that is read: a schema takes some ten KB, and where no attempt fails nothing is read. */
+let factsSchema: ReturnType<typeof createFactsSchema> | undefined;
 
 /**
  * The record that formatAttempt() made the text of. Fields that another release wrote in another way are left out. Of a
@@ -143,6 +146,7 @@ function parseFacts(json: string): Facts | undefined {
   } catch {
     return undefined; // A line of someone else's stack that looks like our mark.
   }
+  factsSchema ??= createFactsSchema();
   const { data } = factsSchema.safeParse(parsed);
   return data && (withoutUndefined({ ...data, error: data.error && withoutUndefined(data.error) }) as Facts);
 }

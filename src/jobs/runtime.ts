@@ -11,7 +11,7 @@ import type { Logger } from '../log.ts';
 import type { Connections } from '../redis/connect.ts';
 import { checkOptions } from '../schema.ts';
 import { positiveDuration } from './contract.ts';
-import { createDeadLetters, type DeadLetters } from './dead-letters/dead-letters.ts';
+import type { DeadLetters } from './dead-letters/dead-letters.ts';
 import { Mover } from './dead-letters/mover.ts';
 import { Reconciler } from './dead-letters/reconciler.ts';
 import { Transactions } from './transactions.ts';
@@ -75,6 +75,7 @@ export class JobsRuntime {
   readonly #mover: Mover;
   readonly #retention: { ageMs: number; count: number };
   readonly #workers = new Map<JobWorker, Threads>();
+  #letters: Promise<DeadLetters> | undefined;
   #reconciler: Reconciler | undefined;
   #closing: Promise<void> | undefined;
 
@@ -92,12 +93,7 @@ export class JobsRuntime {
       transactions: this.#transactions,
       onMoved: ({ queue, contract, reason }) => metrics.forContract(queue, contract).deadLetter(reason),
     });
-    this.deadLetters = createDeadLetters(queues, {
-      transactions: this.#transactions,
-      clock,
-      onRedriven: ({ queue }) => metrics.forQueue(queue).redriven(),
-      onDiscarded: (queue, n) => metrics.forQueue(queue).discarded(n),
-    });
+    this.deadLetters = deadLettersOf(() => (this.#letters ??= this.#loadDeadLetters()));
     this.#schedules = createSchedules(this.jobs.core, {
       transactions: this.#transactions,
       maxPayloadBytes: this.jobs.core.producer.maxPayloadBytes,
@@ -174,7 +170,6 @@ export class JobsRuntime {
     await this.#schedules.close();
     await this.#reconciler?.stop();
     await this.#mover.idle();
-    await this.deadLetters.close();
     await this.#transactions.close();
     await this.jobs.close();
   }
@@ -184,6 +179,18 @@ export class JobsRuntime {
     await this.#workers.get(worker)?.close();
     this.#workers.delete(worker);
     await this.#mover.idle();
+  }
+
+  /** Loaded by whoever looks at dead letters: a worker moves them, and seldom looks. */
+  async #loadDeadLetters(): Promise<DeadLetters> {
+    const { createDeadLetters } = await import('./dead-letters/dead-letters.ts');
+    const { queues, metrics } = this.jobs.core;
+    return createDeadLetters(queues, {
+      transactions: this.#transactions,
+      clock: this.#clock,
+      onRedriven: ({ queue }) => metrics.forQueue(queue).redriven(),
+      onDiscarded: (queue, n) => metrics.forQueue(queue).discarded(n),
+    });
   }
 
   #reconcile(): void {
@@ -201,6 +208,19 @@ export class JobsRuntime {
     });
     this.#reconciler.start();
   }
+}
+
+/** Dead letters that are loaded with the first question. The transactions are the runtime's, so there is nothing to close. */
+function deadLettersOf(load: () => Promise<DeadLetters>): DeadLetters {
+  return {
+    list: async (options) => (await load()).list(options),
+    count: async (filter) => (await load()).count(filter),
+    clusters: async (filter) => (await load()).clusters(filter),
+    get: async (id, options) => (await load()).get(id, options),
+    redrive: async (target, options) => (await load()).redrive(target, options),
+    discard: async (target, options) => (await load()).discard(target, options),
+    close: async () => undefined,
+  };
 }
 
 async function firstReason(checks: ReadonlyArray<Promise<string | undefined>>): Promise<string | undefined> {

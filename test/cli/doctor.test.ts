@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { beforeAll, afterAll, describe, expect, test } from 'vitest';
 import type { Report } from '../../src/index.ts';
 import { runCommand, startDev } from '../support/commands.ts';
 import { temporaryFolder } from '../support/folders.ts';
+import { launcher } from '../support/millrace.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { processesNaming } from '../support/process-table.ts';
 import { freePort, startRedis, type TestServer } from '../support/servers.ts';
@@ -121,8 +121,7 @@ describe('--json prints JSON and nothing else', () => {
 });
 
 test('a reader that leaves early is no error', async () => {
-  const launcher = fileURLToPath(new URL('../../src/cli/millrace.js', import.meta.url));
-  const shell = spawn('/bin/sh', ['-c', '"$0" "$1" help | true', process.execPath, launcher]);
+  const shell = spawn('/bin/sh', ['-c', '"$0" "$1" help | true', process.execPath, launcher()]);
   let [out, err] = ['', ''];
   shell.stdout.on('data', (text: Buffer) => (out += text.toString()));
   shell.stderr.on('data', (text: Buffer) => (err += text.toString()));

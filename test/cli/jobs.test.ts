@@ -1,9 +1,16 @@
 /** `npm start` and, beside it, the commands that enqueue, show, cancel and redrive: as a user types them. */
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { hello } from '../../src/cli/sample.ts';
+import { silentLogger } from '../../src/log.ts';
+import { createPlatform, type Platform } from '../../src/platform.ts';
+import { embeddedOptions } from '../support/embedded.ts';
 import { eventually } from '../support/eventually.ts';
-import { freePort } from '../support/servers.ts';
-import { millrace, type RunningCommand } from '../support/millrace.ts';
 import { temporaryFolder } from '../support/folders.ts';
+import { ends } from '../support/jobs.ts';
+import { millrace, type RunningCommand } from '../support/millrace.ts';
+import { ownedByTest } from '../support/owned.ts';
+import { freePort } from '../support/servers.ts';
 
 interface Said {
   code: number | NodeJS.Signals;
@@ -13,6 +20,7 @@ interface Said {
 
 describe('beside millrace dev', () => {
   const folder = temporaryFolder();
+  const own = ownedByTest();
   let dev: RunningCommand;
 
   beforeAll(async () => {
@@ -30,11 +38,12 @@ describe('beside millrace dev', () => {
     return { code, out: command.out(), err: command.err() };
   }
 
-  async function added(input: object): Promise<string> {
-    const { out } = await say('enqueue', 'sample.hello', JSON.stringify(input), '--json');
-    const { id, status } = JSON.parse(out) as { id: string; status: string };
-    expect(status).toBe('added');
-    return id;
+  /** What the commands are told about, seen without starting one each time. */
+  async function beside(): Promise<Platform> {
+    const { log: _log, ...embedded } = embeddedOptions(join(folder, '.millrace'));
+    const platform = own(createPlatform({ embedded, log: silentLogger }));
+    await platform.start();
+    return platform;
   }
 
   test('the screen says what runs, and what to try next', () => {
@@ -58,39 +67,44 @@ describe('beside millrace dev', () => {
     expect(code).toBe(0);
     const id = /^added (\S+)\nnpx millrace jobs show \1\n$/.exec(out)?.[1] ?? '';
 
-    await eventually(async () => {
-      const shown = await say('jobs', 'show', id);
-      expect(shown).toMatchObject({ code: 0, err: '' });
-      expect(shown.out).toContain(`sample.hello ${id}\nState      completed\n`);
-      expect(shown.out).toContain('Result     {"text":"Hello, Bob!"}');
-      expect(shown.out).toMatch(/Log:\n {2}\S+ info greeting/);
-    }, 20_000);
+    await ends(await beside(), id, 'completed', 20_000);
+    const shown = await say('jobs', 'show', id);
+    expect(shown).toMatchObject({ code: 0, err: '' });
+    expect(shown.out).toContain(`sample.hello ${id}\nState      completed\n`);
+    expect(shown.out).toContain('Result     {"text":"Hello, Bob!"}');
+    expect(shown.out).toMatch(/Log:\n {2}\S+ info greeting/);
   });
 
   test('a job that fails for good is listed, shown, grouped and sent back', async () => {
-    const id = await added({ name: 'Dan', fail: 'for-good' });
+    const { jobs, deadLetters } = await beside();
+    const { id } = await jobs.enqueue(hello, { name: 'Dan', fail: 'for-good' });
+    const isDead = (letterId: string): Promise<void> =>
+      eventually(async () => expect((await deadLetters.get(letterId))?.id).toBe(letterId), 20_000);
     const letter = `${id}~0`;
-    await eventually(async () => expect((await say('dead', 'list')).out).toContain(letter), 20_000);
+    await isDead(letter);
 
-    const [show, clusters, jobsShow, dryRun] = await Promise.all([
+    const [list, show, clusters, jobsShow, dryRun] = await Promise.all([
+      say('dead', 'list'),
       say('dead', 'show', letter),
       say('dead', 'clusters'),
       say('jobs', 'show', id),
       say('dead', 'redrive', 'all', '--queue', 'sample', '--dry-run'),
     ]);
+    expect(list.out).toContain(letter);
     expect(show.out).toContain('Reason       unrecoverable');
     expect(clusters.out).toContain('Dan does not want to be greeted');
     expect(jobsShow.err).toContain(`npx millrace dead show ${letter}`);
     expect(dryRun.out).toMatch(/^1 found, 0 sent back/);
     expect((await say('dead', 'redrive', letter)).out).toMatch(/^1 found, 1 sent back/);
-    await eventually(async () => expect((await say('dead', 'list')).out).toContain(`${id}~1`), 20_000);
+    await isDead(`${id}~1`);
     expect((await say('dead', 'discard', 'all')).out).toMatch(/^1 found, 1 removed/);
     expect((await say('dead', 'list')).out).toBe('no dead letters\n');
   }, 90_000);
 
   test('a running job is cancelled', async () => {
-    const id = await added({ name: 'Eve', sleepMs: 600_000 });
-    await eventually(async () => expect((await say('jobs', 'show', id)).out).toContain('State      active'), 20_000);
+    const { jobs } = await beside();
+    const { id } = await jobs.enqueue(hello, { name: 'Eve', sleepMs: 600_000 });
+    await ends({ jobs }, id, 'active', 20_000);
 
     expect(await say('jobs', 'cancel', id, '--reason', 'changed my mind')).toMatchObject({
       code: 0,

@@ -1,6 +1,8 @@
 /** A script of test/support in a process of its own: to be killed, to contend, or to run as another user. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
 
 /** A running script. */
@@ -25,12 +27,11 @@ export interface ChildOptions {
   uid?: number | undefined;
 }
 
-/** Starts `test/support/NAME.ts` with arguments. */
+/** Starts `test/support/NAME.ts`, compiled, with arguments. */
 export function startChild(name: string, args: readonly string[], { env, uid }: ChildOptions = {}): Child {
-  const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  const child = spawn(process.execPath, ['--conditions=millrace-source', '--import', 'tsx', script, ...args], {
-    cwd: root,
+  const script = join(inject('compiled'), 'test', 'support', `${name}.js`);
+  const child = spawn(process.execPath, [script, ...args], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(uid !== undefined && { uid, gid: uid }),

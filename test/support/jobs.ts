@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import type { Clock } from '../../src/clock.ts';
 import { createThreads, type ThreadOptions, type Threads } from '../../src/jobs/isolate/threads.ts';
 import type { JobMetricsRegistry } from '../../src/jobs/job-metrics.ts';
-import { JobsClient, type JobsOptions } from '../../src/jobs/jobs.ts';
+import { JobsClient, type Jobs, type JobsOptions } from '../../src/jobs/jobs.ts';
 import type { JobInfo, JobState } from '../../src/jobs/inspect.ts';
 import { JobWorker } from '../../src/jobs/worker/job-worker.ts';
 import { workerOptionsSchema, type WorkerOptions } from '../../src/jobs/worker/worker-options.ts';
@@ -91,7 +91,7 @@ export function ownedJobs(): (options: TestJobsOptions) => TestJobs {
  * const { history } = await ends(all, id, 'failed');
  */
 export function ends(
-  { jobs }: Pick<TestJobs, 'jobs'>,
+  { jobs }: { jobs: Pick<Jobs, 'get'> },
   id: string,
   state: JobState,
   withinMs?: number,

@@ -1,10 +1,8 @@
-/** Runs the `millrace` command as a user would: a process of its own, in a folder of its own. */
+/** Runs the `millrace` command as a user of the package would: compiled, a process of its own, in a folder of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
-
-const LAUNCHER = fileURLToPath(new URL('../../src/cli/millrace.js', import.meta.url));
 
 /** A running command. */
 export interface RunningCommand {
@@ -18,6 +16,11 @@ export interface RunningCommand {
   readonly ended: Promise<number | NodeJS.Signals>;
 }
 
+/** The file that is the command. */
+export function launcher(): string {
+  return join(inject('compiled'), 'src', 'cli', 'millrace.js');
+}
+
 /** Starts `millrace ...args` in a folder, with nothing of this process's environment that could steer it. */
 export function millrace(
   args: readonly string[],
@@ -28,7 +31,7 @@ export function millrace(
     ([name]) => !/^(REDIS_|MILLRACE_|PORT$|HOST$|LOG_|NODE_ENV$|VITEST)/.test(name),
   );
   const cache = process.env['MILLRACE_CACHE'];
-  const child = spawn(process.execPath, [LAUNCHER, ...args], {
+  const child = spawn(process.execPath, [launcher(), ...args], {
     cwd: options.cwd,
     env: {
       ...Object.fromEntries(inherited),

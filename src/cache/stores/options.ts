@@ -87,48 +87,58 @@ export interface BehindPlan extends ThroughPlan {
 const NAME = /^[\w.-]{1,64}$/;
 const DAY_MS = 86_400_000;
 
-const positive = durationOption.refine((ms) => ms > 0, { error: 'expected more than 0' });
-const upToADay = positive.refine((ms) => ms <= DAY_MS, { error: 'expected at most 1 day' });
-const count = z.number().int().min(1);
-// The cache itself knows what may stand here.
-const keep = z.custom<Omit<StoreKeepOptions, 'ttl'>>((value) => typeof value === 'object' && value !== null, {
-  error: 'expected an object with options of getOrSet()',
-});
-const ttl = z.union([positive, z.string().min(1)]);
 const DEFAULT_TTL_MS = 300_000;
 
-const throughOptions = z.strictObject({
-  ttl: ttl.default(DEFAULT_TTL_MS),
-  cache: keep.default({}),
-  saveTimeout: upToADay.default(30_000),
-});
+// The schemas are made with a store: most processes have none, and schemas take a hundred KB.
+const positive = () => durationOption.refine((ms) => ms > 0, { error: 'expected more than 0' });
+const atMostADay = (duration: ReturnType<typeof positive>) =>
+  duration.refine((ms) => ms <= DAY_MS, { error: 'expected at most 1 day' });
+const upToADay = () => atMostADay(positive());
+const count = () => z.number().int().min(1);
 
-const behindOptions = z.strictObject({
-  ...throughOptions.shape,
-  flushAfter: durationOption.refine((ms) => ms <= DAY_MS, { error: 'expected at most 1 day' }).default(1_000),
-  batchSize: count.max(1_000).default(100),
-  concurrency: count.max(1_000).default(10),
-  attempts: count.max(1_000).default(15),
-  retry: z
-    .strictObject({
-      delay: upToADay.default(1_000),
-      max: upToADay.default(300_000),
-      jitter: z.number().min(0).max(1).default(0.3),
-    })
-    .refine(({ delay, max }) => max >= delay, { path: ['max'], error: 'expected at least as long as delay' })
-    .prefault({}),
-  maxPending: count.max(10_000_000).default(100_000),
-  maxBytes: count.max(64 * 1024 * 1024).default(1024 * 1024),
-  maxDeadLetters: count.max(10_000_000).default(100_000),
-  lease: upToADay.refine((ms) => ms >= 500, { error: 'expected at least 500 ms' }).default(5_000),
-  drainFor: durationOption.refine((ms) => ms <= DAY_MS, { error: 'expected at most 1 day' }).default(10_000),
-  onOutage: z.enum(['load', 'throw']).default('load'),
-});
+const throughOptions = () =>
+  z.strictObject({
+    ttl: z.union([positive(), z.string().min(1)]).default(DEFAULT_TTL_MS),
+    // The cache itself knows what may stand here.
+    cache: z
+      .custom<Omit<StoreKeepOptions, 'ttl'>>((value) => typeof value === 'object' && value !== null, {
+        error: 'expected an object with options of getOrSet()',
+      })
+      .default({}),
+    saveTimeout: upToADay().default(30_000),
+  });
+
+const behindOptions = () =>
+  z.strictObject({
+    ...throughOptions().shape,
+    flushAfter: atMostADay(durationOption).default(1_000),
+    batchSize: count().max(1_000).default(100),
+    concurrency: count().max(1_000).default(10),
+    attempts: count().max(1_000).default(15),
+    retry: z
+      .strictObject({
+        delay: upToADay().default(1_000),
+        max: upToADay().default(300_000),
+        jitter: z.number().min(0).max(1).default(0.3),
+      })
+      .refine(({ delay, max }) => max >= delay, { path: ['max'], error: 'expected at least as long as delay' })
+      .prefault({}),
+    maxPending: count().max(10_000_000).default(100_000),
+    maxBytes: count()
+      .max(64 * 1024 * 1024)
+      .default(1024 * 1024),
+    maxDeadLetters: count().max(10_000_000).default(100_000),
+    lease: upToADay()
+      .refine((ms) => ms >= 500, { error: 'expected at least 500 ms' })
+      .default(5_000),
+    drainFor: atMostADay(durationOption).default(10_000),
+    onOutage: z.enum(['load', 'throw']).default('load'),
+  });
 
 /** @throws MillraceError OPTIONS_INVALID */
 export function checkThrough<T>(store: ThroughStore<T>, options: WriteThroughOptions): ThroughPlan {
   checkStore(store, 'writeThrough', ['load', 'save'], ['remove']);
-  const { ttl: keptFor, cache, saveTimeout } = checkOptions(throughOptions, options, 'writeThrough');
+  const { ttl: keptFor, cache, saveTimeout } = checkOptions(throughOptions(), options, 'writeThrough');
   return Object.freeze({ keep: Object.freeze({ ...cache, ttl: keptFor }), saveTimeoutMs: saveTimeout });
 }
 
@@ -145,7 +155,7 @@ export function checkBehind<T>(store: BehindStore<T>, options: WriteBehindOption
     lease,
     drainFor,
     ...rest
-  } = checkOptions(behindOptions, options, 'writeBehind');
+  } = checkOptions(behindOptions(), options, 'writeBehind');
   return Object.freeze({
     ...rest,
     keep: Object.freeze({ ...cache, ttl: keptFor }),

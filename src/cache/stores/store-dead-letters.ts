@@ -38,20 +38,23 @@ export interface StoreLetterOptions {
   signal?: AbortSignal | undefined;
 }
 
-const filterShape = { key: z.string().optional(), from: z.date().optional(), to: z.date().optional() };
-const filterOptions = z.strictObject(filterShape);
-const pageOptions = z.strictObject({
-  ...filterShape,
-  limit: z.number().int().min(1).max(1_000).default(50),
-  cursor: z
-    .string()
-    .regex(/^\d+-\d+$/)
-    .optional(),
-});
-const actOptions = z.strictObject({
-  limit: z.number().int().min(0).default(Number.MAX_SAFE_INTEGER),
-  signal: z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional(),
-});
+// The schemas are made for a call: they are for operators, and most processes never ask.
+const filterShape = () => ({ key: z.string().optional(), from: z.date().optional(), to: z.date().optional() });
+const filterOptions = () => z.strictObject(filterShape());
+const pageOptions = () =>
+  z.strictObject({
+    ...filterShape(),
+    limit: z.number().int().min(1).max(1_000).default(50),
+    cursor: z
+      .string()
+      .regex(/^\d+-\d+$/)
+      .optional(),
+  });
+const actOptions = () =>
+  z.strictObject({
+    limit: z.number().int().min(0).default(Number.MAX_SAFE_INTEGER),
+    signal: z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional(),
+  });
 
 const STEP = 200;
 
@@ -78,7 +81,7 @@ export class StoreDeadLetters<T> {
   async list(
     options: StoreLetterPage = {},
   ): Promise<{ letters: Array<StoreDeadLetter<T>>; cursor: string | undefined }> {
-    const { limit, cursor, ...filter } = checkOptions(pageOptions, options, 'deadLetters.list');
+    const { limit, cursor, ...filter } = checkOptions(pageOptions(), options, 'deadLetters.list');
     const letters: Array<StoreDeadLetter<T>> = [];
     let after = cursor;
     for (;;) {
@@ -131,12 +134,12 @@ export class StoreDeadLetters<T> {
     options: StoreLetterOptions,
     act: (ids: string[]) => Promise<boolean>,
   ): Promise<void> {
-    const { limit, signal } = checkOptions(actOptions, options, 'deadLetters');
+    const { limit, signal } = checkOptions(actOptions(), options, 'deadLetters');
     if (typeof target === 'string') {
       if (limit > 0 && !signal?.aborted) await act([target]);
       return;
     }
-    const filter = checkOptions(filterOptions, target, 'deadLetters');
+    const filter = checkOptions(filterOptions(), target, 'deadLetters');
     let leftover = limit;
     let after: string | undefined;
     while (leftover > 0) {

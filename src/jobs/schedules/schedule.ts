@@ -70,44 +70,47 @@ const LARGEST_MISSED_LIMIT = 1_000;
 const SHORTEST_EVERY_MS = 100;
 const ID = /^[a-z][\w.-]*$/i;
 
-const optionsSchema = z
-  .strictObject({
-    id: z
-      .string()
-      .max(100)
-      .regex(ID, { error: "expected letters, digits, '_', '-' and '.', beginning with a letter" })
-      .optional(),
-    cron: z
-      .string()
-      .refine((cron) => cronFault(cron) === undefined, { error: ({ input }) => cronFault(String(input)) ?? '' })
-      .optional(),
-    timeZone: z
-      .string()
-      .refine(isTimeZone, {
-        error: ({ input }) => `expected the name of a time zone such as Europe/Berlin, got ${describeValue(input)}`,
-      })
-      .optional(),
-    every: durationOption.pipe(z.number().min(SHORTEST_EVERY_MS)).optional(),
-    offset: durationOption.optional(),
-    missed: z.enum(MISSED_POLICIES).default('one'),
-    missedLimit: z.number().int().min(1).max(LARGEST_MISSED_LIMIT).optional(),
-    jitter: durationOption.default(0),
-    priority: priorityOption.optional(),
-    attempts: attemptsOption.optional(),
-    timeout: positiveDuration.optional(),
-    expiresIn: positiveDuration.optional(),
-  })
-  .superRefine(({ cron, timeZone, every, offset, missed, missedLimit }, context) => {
-    const fault = (message: string): void => context.addIssue({ code: 'custom', message });
-    if (cron === undefined && every === undefined) fault('expected cron or every, got neither');
-    if (cron !== undefined && every !== undefined) fault('expected cron or every, got both');
-    if (timeZone !== undefined && cron === undefined) fault('timeZone is for cron, got it without one');
-    if (offset !== undefined && every === undefined) fault('offset is for every, got it without one');
-    if (offset !== undefined && every !== undefined && offset >= every)
-      fault(`offset: expected less than every, got ${offset} ms of ${every} ms`);
-    if (missedLimit !== undefined && missed !== 'all')
-      fault(`missedLimit is for missed: 'all', got it with '${missed}'`);
-  });
+const createOptionsSchema = () =>
+  z
+    .strictObject({
+      id: z
+        .string()
+        .max(100)
+        .regex(ID, { error: "expected letters, digits, '_', '-' and '.', beginning with a letter" })
+        .optional(),
+      cron: z
+        .string()
+        .refine((cron) => cronFault(cron) === undefined, { error: ({ input }) => cronFault(String(input)) ?? '' })
+        .optional(),
+      timeZone: z
+        .string()
+        .refine(isTimeZone, {
+          error: ({ input }) => `expected the name of a time zone such as Europe/Berlin, got ${describeValue(input)}`,
+        })
+        .optional(),
+      every: durationOption.pipe(z.number().min(SHORTEST_EVERY_MS)).optional(),
+      offset: durationOption.optional(),
+      missed: z.enum(MISSED_POLICIES).default('one'),
+      missedLimit: z.number().int().min(1).max(LARGEST_MISSED_LIMIT).optional(),
+      jitter: durationOption.default(0),
+      priority: priorityOption.optional(),
+      attempts: attemptsOption.optional(),
+      timeout: positiveDuration.optional(),
+      expiresIn: positiveDuration.optional(),
+    })
+    .superRefine(({ cron, timeZone, every, offset, missed, missedLimit }, context) => {
+      const fault = (message: string): void => context.addIssue({ code: 'custom', message });
+      if (cron === undefined && every === undefined) fault('expected cron or every, got neither');
+      if (cron !== undefined && every !== undefined) fault('expected cron or every, got both');
+      if (timeZone !== undefined && cron === undefined) fault('timeZone is for cron, got it without one');
+      if (offset !== undefined && every === undefined) fault('offset is for every, got it without one');
+      if (offset !== undefined && every !== undefined && offset >= every)
+        fault(`offset: expected less than every, got ${offset} ms of ${every} ms`);
+      if (missedLimit !== undefined && missed !== 'all')
+        fault(`missedLimit is for missed: 'all', got it with '${missed}'`);
+    });
+/** Made for the first schedule: most processes declare none. */
+let optionsSchema: ReturnType<typeof createOptionsSchema> | undefined;
 
 /**
  * A schedule: at each tick, a job of the contract with the input. It counts once it is passed to the platform, which reconciles what
@@ -120,6 +123,7 @@ const optionsSchema = z
  */
 export function schedule<Input>(contract: JobContract<Input>, input: Input, options: ScheduleOptions): Schedule<Input> {
   const given: unknown = (options as { id?: unknown } | undefined)?.id;
+  optionsSchema ??= createOptionsSchema();
   const checked = checkOptions(optionsSchema, options, `schedule ${typeof given === 'string' ? given : contract.name}`);
   const { priority, attempts, timeout, expiresIn } = checked;
   return Object.freeze({
@@ -147,7 +151,7 @@ export function checkDistinct(declared: readonly Schedule[]): void {
   }
 }
 
-function timingOf({ cron, timeZone, every, offset }: z.output<typeof optionsSchema>): Timing {
+function timingOf({ cron, timeZone, every, offset }: z.output<NonNullable<typeof optionsSchema>>): Timing {
   return cron === undefined
     ? { everyMs: every ?? SHORTEST_EVERY_MS, offsetMs: offset ?? 0 }
     : { cron: cron.trim().replaceAll(/\s+/g, ' '), timeZone: timeZone ?? 'UTC' };
