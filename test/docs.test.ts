@@ -1,21 +1,25 @@
 /** The programs in README, docs and examples run as they stand. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { compilePrograms } from './support/compiled.ts';
 import { temporaryFolder } from './support/folders.ts';
 import { startRedis, type TestServer } from './support/servers.ts';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
-// Inside the package, so that `import ... from 'millrace'` means this package.
-const snippets = join(root, '.millrace', `snippets-${process.pid}`);
+// Inside the compiled package, so that `import ... from 'millrace'` means this package.
+const folder = join(inject('compiled'), 'programs');
+mkdirSync(folder);
 
 interface Program {
+  /** What it is to the reader. */
+  title: string;
+  /** Of its file, without the ending. */
   name: string;
-  file: string;
 }
 
 function programsIn(doc: string): Program[] {
@@ -23,10 +27,9 @@ function programsIn(doc: string): Program[] {
     (match) => match[1] ?? '',
   );
   return blocks.map((block, index) => {
-    const file = join(snippets, `${doc.replaceAll(/\W/g, '-')}-${index + 1}.ts`);
-    mkdirSync(snippets, { recursive: true });
-    writeFileSync(file, block);
-    return { name: `${doc}, program ${index + 1}`, file };
+    const name = `${doc.replaceAll(/\W/g, '-')}-${index + 1}`;
+    writeFileSync(join(folder, `${name}.ts`), block);
+    return { title: `${doc}, program ${index + 1}`, name };
   });
 }
 
@@ -38,26 +41,23 @@ const docs = [
 ];
 const examples = readdirSync(join(root, 'examples'))
   .filter((file) => file.endsWith('.ts'))
-  .map((file): Program => ({ name: `examples/${file}`, file: join(root, 'examples', file) }));
+  .map((file): Program => {
+    copyFileSync(join(root, 'examples', file), join(folder, file));
+    return { title: `examples/${file}`, name: file.replace(/\.ts$/, '') };
+  });
 const programs = [...docs.flatMap(programsIn), ...examples];
 
 describe('programs in the docs', () => {
-  const folder = temporaryFolder();
+  const data = temporaryFolder();
   let server: TestServer;
   beforeAll(async () => {
-    server = await startRedis();
+    [server] = await Promise.all([startRedis(), compilePrograms(folder)]);
   });
-  afterAll(async () => {
-    await server.stop();
-    rmSync(snippets, { recursive: true, force: true });
-  });
+  afterAll(() => server.stop());
 
-  test.each(programs)('$name runs to its end', async ({ file }) => {
-    const env = { ...process.env, REDIS_URL: server.url, MILLRACE_DATA: folder };
-    const { stderr } = await run(process.execPath, ['--conditions=millrace-source', '--import', 'tsx', file], {
-      cwd: root,
-      env,
-    });
+  test.each(programs)('$title runs to its end', async ({ name }) => {
+    const env = { ...process.env, REDIS_URL: server.url, MILLRACE_DATA: data };
+    const { stderr } = await run(process.execPath, [join(folder, `${name}.js`)], { cwd: root, env });
     expect(stderr).toBe('');
   });
 });
