@@ -47,7 +47,8 @@ export type { CancelOptions, CancelStatus } from './jobs/cancel.ts';
 export type { JobInfo, JobState } from './jobs/inspect.ts';
 export type { AttemptOutcome, AttemptRecord, DeathReason as DeadReason } from './jobs/attempt-record.ts';
 export type { Jobs, JobsOptions, QueueCounts, WaitOptions } from './jobs/jobs.ts';
-export type { DeadLetterRetention, Worker } from './jobs/runtime.ts';
+export type { DeadLetterRetention } from './jobs/runtime.ts';
+export type { Worker, WorkOptions } from './worker.ts';
 export type { QueueOptions, WorkerOptions } from './jobs/worker/worker-options.ts';
 export type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
 export type { DeadLetter, Redriving } from './jobs/dead-letters/letter.ts';
@@ -133,3 +134,114 @@ export type {
 export { createLimits, type LimiterOptions, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
 export type { OnError } from './rate-limit/outage.ts';
 export type { Algorithm, Policy, PolicyChange, PolicyInfo } from './rate-limit/policies.ts';
+export { defineStream, type KeepEntries, type StreamContract, type StreamOptions } from './streams/contract.ts';
+export { consume, consumeBatch, type ConsumerDefinition } from './streams/consumer/consume.ts';
+export type {
+  BatchEntry,
+  BatchHandler,
+  BatchOptions as EntryBatchOptions,
+  CommonConsumerOptions,
+  ConsumeBatchOptions as BatchConsumerOptions,
+  ConsumeOptions as ConsumerOptions,
+  EntryHandler,
+} from './streams/consumer/plan.ts';
+export type { RunningConsumer } from './streams/consumer/consumer.ts';
+export type {
+  BatchContext,
+  BatchOwnContext,
+  EntryContext,
+  EntryFacts,
+  EntryOwnContext,
+  StreamModules,
+} from './streams/context.ts';
+export type { Host, Member, Running } from './streams/member.ts';
+export { createStreams, type Streams, type StreamsOptions } from './streams/streams.ts';
+export type { RunOptions, StreamWorker } from './streams/worker.ts';
+export type { PublishOptions } from './streams/publisher.ts';
+export type { HeldBy, Published } from './streams/scripts.ts';
+export type { CreateGroupOptions, GroupInfo, RemovedGroup, RemoveGroupOptions } from './streams/groups.ts';
+export type { GroupConsumer, GroupLag } from './streams/lag.ts';
+export type { Trimmed, TrimOptions } from './streams/trim.ts';
+export type { StreamDeadLetters } from './streams/dead-letters/dead-letters.ts';
+export type { StreamLetterFilter, StreamLetterOptions, StreamLetterPage } from './streams/dead-letters/filter.ts';
+export type { StreamDeadLetter, StreamDeathReason } from './streams/dead-letters/letter.ts';
+export {
+  defineEvents,
+  type EventMetadata,
+  type EventsContract,
+  type EventSchemas,
+  type EventsOptions,
+  type NewEvent,
+  type RecordedEvent,
+  type Upcaster,
+} from './streams/event-store/contract.ts';
+export {
+  createEventStore,
+  type AppendResult,
+  type EventPage,
+  type EventStore,
+} from './streams/event-store/event-store.ts';
+export type {
+  AppendOptions,
+  EventStoreOptions,
+  ExpectedVersion,
+  ReadAllOptions,
+  ReadOptions,
+} from './streams/event-store/options.ts';
+export type {
+  Aggregate,
+  AggregateOptions,
+  Loaded,
+  UpdateOptions,
+  UpdateResult,
+} from './streams/event-store/aggregate.ts';
+export { project, type Projection, type ProjectionOptions } from './streams/event-store/projection.ts';
+export type { ProjectionState } from './streams/event-store/projection-state.ts';
+export type { View } from './streams/event-store/view.ts';
+export {
+  subscribeTo,
+  type EventContext,
+  type EventHandler,
+  type SubscribeOptions as EventSubscribeOptions,
+} from './streams/event-store/subscription.ts';
+export {
+  defineTopic,
+  type ReliableOptions,
+  type Topic,
+  type TopicAt,
+  type TopicContract,
+  type TopicOptions,
+} from './pubsub/topic.ts';
+export { createPubSub, type MessageOf, type PubSub, type Published as PublishedMessage } from './pubsub/pubsub.ts';
+export type {
+  PublishOptions as MessageOptions,
+  PubSubOptions,
+  RequestOptions,
+  ServeOptions,
+  SubscribeOptions,
+} from './pubsub/options.ts';
+export type { OverflowPolicy } from './pubsub/delivery.ts';
+export type { Expiration, ExpirationListener, ExpirationOptions, KeyMatch } from './pubsub/expirations.ts';
+export type { MessageStream } from './pubsub/message-stream.ts';
+export type { RequestContext, RequestHandler, Serving } from './pubsub/serving.ts';
+export type {
+  CloseReason,
+  Gap,
+  MessageContext,
+  Subscription,
+  SubscriptionStats,
+  TopicMessage,
+} from './pubsub/subscription.ts';
+export { createPresence, type Presence } from './pubsub/presence/presence.ts';
+export type {
+  EnterOptions,
+  LeaveOptions,
+  PresenceOptions,
+  PresenceState,
+  RoomOptions,
+} from './pubsub/presence/options.ts';
+export type { Member as RoomMember, PresenceChange, PresentUser } from './pubsub/presence/members.ts';
+export type { LeaveResult, Membership } from './pubsub/presence/membership.ts';
+export type { PresenceStats } from './pubsub/presence/presence-metrics.ts';
+export type { Room, RoomEvents, RoomListener, RoomSnapshot } from './pubsub/presence/room.ts';
+export type { Whereabouts } from './pubsub/presence/where.ts';

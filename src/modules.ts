@@ -1,17 +1,24 @@
 /**
  * The shared modules of one platform: made together, over its connections, and stopped together.
  *
- * Apps find them as `platform.cache`, `.locks`, `.limits`, handlers by the same names in their context. Making them asks nothing of
- * Redis; each opens what it needs when it is first used.
+ * Apps find them as `platform.cache`, `.locks`, `.limits`, `.streams`, `.pubsub`, `.presence`; handlers of jobs and of entries by the same
+ * names in their context. Making them asks nothing of Redis; each opens what it needs when it is first used.
  */
 import type { Cache } from './cache/cache.ts';
 import { cacheOptionsSchema, createCache, type CacheOptions } from './cache/create-cache.ts';
 import { createLocks, type Locks } from './lock/locks.ts';
 import { locksOptionsSchema, type LocksOptions } from './lock/options.ts';
+import type { Jobs } from './jobs/jobs.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics/registry.ts';
+import { presenceOptionsSchema, type PresenceOptions } from './pubsub/presence/options.ts';
+import { createPresence, type Presence } from './pubsub/presence/presence.ts';
+import { pubSubOptionsSchema, type PubSubOptions } from './pubsub/options.ts';
+import { createPubSub, type PubSub } from './pubsub/pubsub.ts';
 import { createLimits, limitsOptionsSchema, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
 import type { Connections } from './redis/connect.ts';
+import type { StreamModules } from './streams/context.ts';
+import { createStreams, type Streams } from './streams/streams.ts';
 
 /** What the platform itself gives to each module. */
 type Given = 'prefix' | 'log' | 'clock' | 'metrics';
@@ -24,6 +31,10 @@ export interface ModuleOptions {
   locks?: Omit<LocksOptions, Given> | undefined;
   /** What rate limits do while Redis is down. */
   limits?: Omit<LimitsOptions, Given> | undefined;
+  /** The topics that patterns find, and how long Redis may take. */
+  pubsub?: Omit<PubSubOptions, Given> | undefined;
+  /** Leases and debounce of rooms that name none. */
+  presence?: Omit<PresenceOptions, Given> | undefined;
 }
 
 /** The checks of ModuleOptions, for the schema that they are a part of. */
@@ -31,6 +42,8 @@ export const moduleOptionsShape = {
   cache: cacheOptionsSchema.optional(),
   locks: locksOptionsSchema.optional(),
   limits: limitsOptionsSchema.optional(),
+  pubsub: pubSubOptionsSchema.optional(),
+  presence: presenceOptionsSchema.optional(),
 };
 
 /** The shared modules, by the names that handlers know them by. */
@@ -38,11 +51,21 @@ export interface Modules {
   readonly cache: Cache;
   readonly locks: Locks;
   readonly limits: Limits;
+  readonly streams: Streams;
+  readonly pubsub: PubSub;
+  readonly presence: Presence;
 }
 
 declare module './jobs/handler.ts' {
   // eslint-disable-next-line typescript/no-empty-interface -- it takes all of Modules.
   interface JobModules extends Modules {}
+}
+
+declare module './streams/context.ts' {
+  interface StreamModules extends Modules {
+    /** Adds a job; see Jobs.enqueue(). */
+    readonly enqueue: Jobs['enqueue'];
+  }
 }
 
 /** The modules, and what stops them. */
@@ -51,20 +74,36 @@ export interface RunningModules {
   stop(): Promise<void>;
 }
 
+/** What the modules are given beside their connections. */
+export interface ModuleParts {
+  readonly prefix: string;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** For the handlers of entries. */
+  readonly enqueue: Jobs['enqueue'];
+}
+
 /** @throws MillraceError OPTIONS_INVALID */
 export function startModules(
   connections: Connections,
-  { prefix, log, metrics }: { prefix: string; log: Logger; metrics: Metrics },
+  { enqueue, ...given }: ModuleParts,
   options: ModuleOptions,
 ): RunningModules {
-  const given = { prefix, log, metrics };
-  const cache = createCache(connections, { ...options.cache, ...given });
-  const locks = createLocks(connections, { ...options.locks, ...given });
-  const limits = createLimits(connections, { ...options.limits, ...given });
+  const others = {
+    cache: createCache(connections, { ...options.cache, ...given }),
+    locks: createLocks(connections, { ...options.locks, ...given }),
+    limits: createLimits(connections, { ...options.limits, ...given }),
+    pubsub: createPubSub(connections, { ...options.pubsub, ...given }),
+    presence: createPresence(connections, { ...options.presence, ...given }),
+  };
+  const lent: Partial<StreamModules> = { ...others, enqueue };
+  const streams = createStreams(connections, { ...given, modules: lent });
+  Object.assign(lent, { streams });
   return {
-    modules: { cache, locks, limits },
+    modules: { ...others, streams },
     async stop() {
-      await Promise.all([cache.stop(), locks.stop(), limits.stop()]);
+      await streams.stop();
+      await Promise.all(Object.values(others).map((module) => module.stop()));
     },
   };
 }

@@ -14,9 +14,8 @@ import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
 import type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
 import { jobsOptionsSchema, type Jobs, type JobsOptions } from './jobs/jobs.ts';
-import { JobsRuntime, retentionSchema, type DeadLetterRetention, type Worker } from './jobs/runtime.ts';
+import { JobsRuntime, retentionSchema, type DeadLetterRetention } from './jobs/runtime.ts';
 import type { Schedules } from './jobs/schedules/schedules.ts';
-import type { WorkerOptions } from './jobs/worker/worker-options.ts';
 import type { Locks } from './lock/locks.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
 import { createProcessMetrics, type ProcessMetrics } from './metrics/process-metrics.ts';
@@ -32,7 +31,11 @@ import { checkPrefix, DEFAULT_PREFIX } from './redis/keys.ts';
 import { probeServer } from './redis/probe.ts';
 import type { ServerInfo } from './redis/server-info.ts';
 import { serverName } from './redis/server-info.ts';
+import type { PubSub } from './pubsub/pubsub.ts';
+import type { Presence } from './pubsub/presence/presence.ts';
 import { checkOptions } from './schema.ts';
+import type { Streams } from './streams/streams.ts';
+import { startWork, type Worker, type WorkOptions } from './worker.ts';
 
 /** Options of the embedded Redis, used when `redis` is not given. */
 export interface EmbeddedRedisOptions {
@@ -81,14 +84,21 @@ export interface Platform {
   readonly locks: Locks;
   /** How much a key may take in a time, over all processes. @throws MillraceError CLOSED before start() and after stop(). */
   readonly limits: Limits;
+  /** Entries that each group of consumers is given once, in order; event stores. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly streams: Streams;
+  /** Messages for whoever listens now. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly pubsub: PubSub;
+  /** Who is here, over all processes. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly presence: Presence;
   /** What is counted in this process; add your own, and serve them with metricsRouter() of `millrace/http`. */
   readonly metrics: Metrics;
   /**
-   * Runs jobs in this process until stop(); resolves once it has begun, and what it declares of schedules is in Redis. Await start() first.
+   * Runs jobs and consumers of streams in this process until stop(); resolves once it has begun, and what it declares of schedules is in
+   * Redis. Await start() first.
    *
    * @throws MillraceError OPTIONS_INVALID, CLOSED
    */
-  work(options: WorkerOptions): Promise<Worker>;
+  work(options: WorkOptions): Promise<Worker>;
   /** What runs, in plain words; empty before start(). */
   summary(): string[];
   /** Finds or starts Redis, and looks whether it can be worked with. @throws MillraceError that says what is wrong. */
@@ -202,8 +212,21 @@ class RunningPlatform implements Platform {
     return this.#checkRunning().shared.modules.limits;
   }
 
-  async work(options: WorkerOptions): Promise<Worker> {
-    return this.#checkRunning().jobs.work(options);
+  get streams(): Streams {
+    return this.#checkRunning().shared.modules.streams;
+  }
+
+  get pubsub(): PubSub {
+    return this.#checkRunning().shared.modules.pubsub;
+  }
+
+  get presence(): Presence {
+    return this.#checkRunning().shared.modules.presence;
+  }
+
+  async work(options: WorkOptions): Promise<Worker> {
+    const { jobs, shared } = this.#checkRunning();
+    return startWork({ jobs, streams: shared.modules.streams }, options);
   }
 
   #checkRunning(): Running {
@@ -250,6 +273,7 @@ class RunningPlatform implements Platform {
       platform: async () => (this.#stopping ? 'stopping' : this.#running ? undefined : 'starting'),
       redis: () => this.#checkRedis(),
       workers: async () => this.#running?.jobs.ready(),
+      consumers: async () => this.#running?.shared.modules.streams.ready(),
     });
   }
 
@@ -284,7 +308,8 @@ class RunningPlatform implements Platform {
       const server = await connections.verify({ oldest: embedded?.oldestServer });
       await warmUp(connections);
       const { prefix, log, metrics } = this;
-      shared = startModules(connections, { prefix, log, metrics }, this.#options);
+      const enqueue: Jobs['enqueue'] = (...call) => this.jobs.enqueue(...call);
+      shared = startModules(connections, { prefix, log, metrics, enqueue }, this.#options);
       const jobs = this.#createJobs(connections, shared.modules);
       this.#processMetrics.start();
       return { connections, shared, jobs, embedded, server };
@@ -325,7 +350,7 @@ class RunningPlatform implements Platform {
 
   async #stop(): Promise<void> {
     const running = await this.#starting?.catch(() => undefined); // start() has told its caller why it failed.
-    await running?.jobs.close(); // While it drains, handlers still use the platform.
+    await Promise.all([running?.jobs.close(), running?.shared.modules.streams.drain()]); // Meanwhile handlers still use the platform.
     await running?.shared.stop();
     this.#running = undefined;
     this.#processMetrics.stop();

@@ -6,12 +6,12 @@
  *
  * A second signal ends it at once, with 1. What cannot be started is thrown.
  */
-import type { WorkerOptions } from './jobs/worker/worker-options.ts';
 import type { Platform } from './platform.ts';
 import { stopSignal } from './stop-signal.ts';
+import type { WorkOptions } from './worker.ts';
 
 /**
- * Runs jobs until this process is told to stop. End the process with what it returns: a handler that ignores its signal goes on
+ * Runs jobs and consumers until this process is told to stop. End the process with what it returns: a handler that ignores its signal goes on
  * after its job was handed back, and with `process.exitCode` alone it would keep the process beyond `drainFor`.
  *
  * @example
@@ -19,7 +19,7 @@ import { stopSignal } from './stop-signal.ts';
  * process.exit(await runWorker(platform, { handlers: [sendEmail, renderReport] }));
  * @returns the exit code.
  */
-export async function runWorker(platform: Platform, options: WorkerOptions): Promise<number> {
+export async function runWorker(platform: Platform, options: WorkOptions): Promise<number> {
   const stopped = stopSignal();
   await platform.start();
   try {

@@ -147,12 +147,13 @@ describe('health', () => {
         platform: { ok: false, reason: 'starting' },
         redis: { ok: false, reason: 'not connected yet' },
         workers: { ok: true },
+        consumers: { ok: true },
       },
     });
     await platform.start();
     expect(await platform.ready()).toEqual({
       ok: true,
-      checks: { platform: { ok: true }, redis: { ok: true }, workers: { ok: true } },
+      checks: { platform: { ok: true }, redis: { ok: true }, workers: { ok: true }, consumers: { ok: true } },
     });
     await platform.stop();
     expect(await platform.alive()).toMatchObject({ ok: false, checks: { platform: { reason: 'stopping' } } });

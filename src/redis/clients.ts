@@ -237,7 +237,10 @@ class TidySentinelConnector extends SentinelConnector {
 
   override async connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
     const stream = await super.connect(...args);
-    stream.once('close', () => this.#inner.failoverDetector?.cleanup());
+    stream.once('close', () => {
+      this.#inner.failoverDetector?.cleanup();
+      this.#inner.failoverDetector = null; // Each attempt to connect would hang a listener more on its sockets.
+    });
     return stream;
   }
 }

@@ -13,7 +13,7 @@ import { checkOptions, durationOption, type Schema } from '../schema.ts';
 
 /** How many finished entries are kept, for new groups and for a look back. Whatever is beyond one of the bounds may go. */
 export interface KeepEntries {
-  /** At most so many. Default 100,000; false for no bound. */
+  /** At most so many, but for the rest of a node of the stream, some 100 small entries. Default 100,000; false for no bound. */
   count?: number | false | undefined;
   /** At most so old. Default `7d`; false for no bound. */
   age?: Duration | false | undefined;

@@ -2,7 +2,7 @@
  * The keys of streams. All keys of one stream, its groups' too, share its name as tag, so that one script can take them.
  *
  * What holds entries or says what became of them is nowhere else, so it does not expire: the stream is trimmed by what all groups have
- * finished, and the keys of a group hold only what is unfinished. Members and leaders are leases.
+ * finished, and the keys of a group hold only what is unfinished, until the group is removed. Members and leaders are leases.
  */
 import { createKeySpace, type KeySpace } from '../redis/keys.ts';
 
@@ -10,15 +10,15 @@ import { createKeySpace, type KeySpace } from '../redis/keys.ts';
 export interface GroupKeys {
   /** ZSET  consumer -> when its lease ends, in ms of the server's clock; written by each consumer's tick. */
   readonly members: string;
-  /** HASH  consumer -> the token of the process that has the name now; written when one joins. */
+  /** HASH  lasting name -> the consumer that has it now; written when one joins. */
   readonly tokens: string;
   /** ZSET  entry id -> when it is due again, in ms; written by whoever failed it, or gave it back. */
   readonly retries: string;
-  /** HASH  entry id -> attempts so far, of entries that failed or whose process died. */
+  /** HASH  entry id -> attempts so far and how many of them ended with their process, of entries that failed or were lost so. */
   readonly attempts: string;
   /** STREAM  dead letters, until they are redriven or discarded. */
   readonly dead: string;
-  /** STRING  the token of the consumer that works on an ordered group, for as long as its lease. */
+  /** STRING  the consumer that works on an ordered group, for as long as its lease. */
   readonly leader: string;
 }
 

@@ -16,7 +16,7 @@ export interface Host {
   readonly log: Logger;
   readonly clock: Clock;
   /** What handlers find in their context beside their entry. */
-  readonly modules: StreamModules;
+  readonly modules: Partial<StreamModules>;
   /** Where to count; nowhere when left out. */
   readonly metrics?: StreamsMetricsRegistry | undefined;
 }
