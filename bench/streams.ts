@@ -3,14 +3,25 @@
  * every side parses; support/stream-sides.ts says what each side does.
  */
 import { clientOn } from './support/clients.ts';
-import type { Case, Side } from './support/measure.ts';
+import { callsPerSecond, type Case, type Side } from './support/measure.ts';
 import { benchBinary, pinned, startBenchServer } from './support/server.ts';
-import { batchedOn, fill, memoryOver, oursOn, plainOn, type ConsumingSide } from './support/stream-sides.ts';
+import {
+  batchedOn,
+  entryOf,
+  fill,
+  memoryOver,
+  oursOn,
+  plainOn,
+  publisherOn,
+  type ConsumingSide,
+} from './support/stream-sides.ts';
 
 /** Entries of a round. */
 const MANY = 50_000;
 const FEW = 3_000;
 const MILLION = 1_000_000;
+const PUBLISHED = 20_000;
+const IN_FLIGHT = 100;
 
 /** The cases, and what must be closed after them. */
 export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<void> }> {
@@ -30,8 +41,31 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
       return (count / ms) * 1_000;
     };
   };
+  const publisher = publisherOn(server.url);
+  const bare = clientOn(server.url);
+  opened.push(
+    () => publisher.close(),
+    async () => bare.disconnect(),
+  );
+  /** Each round fills a stream, which then goes. */
+  const publishing = (key: string, publish: (n: number) => Promise<unknown>): Side => {
+    return async () => {
+      let n = 0;
+      const perSecond = await callsPerSecond(PUBLISHED, IN_FLIGHT, () => publish(n++));
+      await admin.unlink(key);
+      return perSecond;
+    };
+  };
   return {
     cases: [
+      {
+        name: 'publish-in-flight',
+        unit: 'entries/s',
+        theirsIs: 'XADD of the bare client, 100 in flight; the limit is 0.9',
+        rounds: { quick: 11, full: 61 },
+        ours: publishing(publisher.key, (n) => publisher.publish(n)),
+        theirs: publishing('bare', (n) => bare.xadd('bare', '*', 'data', JSON.stringify(entryOf(n)))),
+      },
       {
         name: 'consume-vs-plain',
         unit: 'entries/s',

@@ -1,5 +1,7 @@
 /** The ways to consume a stream that are measured side by side. Each parses the JSON of every entry and acknowledges it. */
 import { randomUUID } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
@@ -7,8 +9,8 @@ import { silentLogger } from '../../src/log.ts';
 import { createConnections } from '../../src/redis/connect.ts';
 import { consume } from '../../src/streams/consumer/consume.ts';
 import { defineStream } from '../../src/streams/contract.ts';
-import type { StreamModules } from '../../src/streams/context.ts';
 import { createStreamKeys } from '../../src/streams/keys.ts';
+import { createStreams } from '../../src/streams/streams.ts';
 import { clientOn } from './clients.ts';
 
 /** One side. */
@@ -19,6 +21,9 @@ export interface ConsumingSide {
   consume(round: number, count: number): Promise<number>;
   close(): Promise<void>;
 }
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 const GROUP = 'bench';
 
@@ -127,12 +132,12 @@ export function oursOn(url: string, kind: string, then: () => unknown = () => un
       const all = new Promise<void>((resolve) => (ended = resolve));
       const contract = defineStream({ name: `s${round}`, schema });
       const definition = consume(contract, { group: GROUP }, ({ id }) => {
+        if (seen === 0) start = performance.now();
         sum += id;
         if (++seen === count) ended?.();
         return then();
       });
-      const host = { connections, prefix, log: silentLogger, clock: systemClock, modules: {} as StreamModules };
-      start = performance.now();
+      const host = { connections, prefix, log: silentLogger, clock: systemClock, modules: {} };
       const consumer = await definition.start(host);
       await all;
       while (consumer.inFlight > 0) await new Promise(setImmediate);
@@ -142,6 +147,26 @@ export function oursOn(url: string, kind: string, then: () => unknown = () => un
       return ms;
     },
     close: () => connections.close(),
+  };
+}
+
+/** Ours, publishing. */
+export function publisherOn(url: string): {
+  readonly key: string;
+  publish(n: number): Promise<unknown>;
+  close(): Promise<void>;
+} {
+  const connections = createConnections({ url });
+  const prefix = `bench-publish-${randomUUID()}`;
+  const streams = createStreams(connections, { prefix });
+  const contract = defineStream({ name: 's', schema });
+  return {
+    key: createStreamKeys(prefix)('s').entries,
+    publish: (n) => streams.publish(contract, entryOf(n)),
+    async close() {
+      await streams.stop();
+      await connections.close();
+    },
   };
 }
 
@@ -157,7 +182,7 @@ export async function memoryOver(url: string, admin: Redis, count: number): Prom
     prefix,
     log: silentLogger,
     clock: systemClock,
-    modules: {} as StreamModules,
+    modules: {},
   });
   const part = 100_000;
   let first = 0;
@@ -167,7 +192,7 @@ export async function memoryOver(url: string, admin: Redis, count: number): Prom
     const isBehind = (): boolean => seen < from + part || consumer.inFlight > 0;
     while (isBehind()) await new Promise((resolve) => setTimeout(resolve, 5));
     await admin.xtrim(key, 'MAXLEN', 0);
-    globalThis.gc?.();
+    collectGarbage();
     last = process.memoryUsage().heapUsed / 1e6;
     if (from === 0) first = last;
   }

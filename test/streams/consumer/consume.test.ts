@@ -291,10 +291,10 @@ describe('a handler that takes too long', () => {
 test('entries are counted by how they ended, and handlers timed', async () => {
   const on = onServer();
   const metrics = createMetrics();
-  const run = (data: unknown): void => {
+  const definition = consume(stream, { ...QUICK, attempts: 2 }, (data) => {
     if (data === 'bad') throw new Error('no');
-  };
-  await start([consume(stream, { ...QUICK, attempts: 2 }, run)], { ...on, metrics });
+  });
+  await start([definition], { ...on, metrics });
   await add(redis, on.keys, 'a', 'b', 'bad');
   await eventually(async () => expect(await redis.xlen(on.keys.dead)).toBe(1));
   const text = await metrics.render();
@@ -331,11 +331,11 @@ test('a retry is not missed though its put-back takes longer than its wait', asy
   const on = onServer();
   const attempts: number[] = [];
   await redis.script('FLUSH');
-  const run = (_data: unknown, { entry }: { entry: EntryFacts }): void => {
+  const definition = consume(stream, { ...QUICK, lease: '60s', backoff: 0 }, (_data, { entry }) => {
     attempts.push(entry.attempt);
     if (entry.attempt < 5) throw new Error('no');
-  };
-  await start([consume(stream, { ...QUICK, lease: '60s', backoff: 0 }, run)], on);
+  });
+  await start([definition], on);
   await add(redis, on.keys, 1);
   await eventually(() => expect(attempts).toEqual([1, 2, 3, 4, 5]));
 });

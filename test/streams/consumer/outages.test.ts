@@ -24,7 +24,7 @@ test('it starts once Redis is there, and throws for what waiting does not mend',
   await systemClock.sleep(300);
   proxy.leadTo(server.port);
   const { consumer } = await starting;
-  expect(consumer.ready()).toBeUndefined();
+  await eventually(() => expect(consumer.ready()).toBeUndefined());
   const other = groupKeys();
   await server.ask((redis) => redis.set(other.entries, 'text'));
   const { host, connections } = processOn({ url: server.url }, other.prefix);
@@ -88,25 +88,25 @@ test('a lease that cannot be renewed is lost by its own clock, before Redis says
   expect(consumer.ready()).toBeUndefined();
 });
 
-describe('answers that get lost', () => {
-  /** A consumer behind a proxy, and a server that can be asked past it. */
-  async function lossy(run: (data: unknown, attempt: number) => unknown, options = {}) {
-    const server = own(await startRedis());
-    const proxy = own(await startProxy(server.port));
-    const keys = groupKeys();
-    const definition = consume(stream, { ...QUICK, lease: '30s', ...options }, (data, { entry }) =>
-      run(data, entry.attempt),
-    );
-    const process = await start([definition], { redis: { url: proxy.url, commandTimeout: 500 }, keys });
-    await server.ask(async (redis) => {
-      await eventually(async () => expect(await consumers(redis as never, keys)).toHaveLength(1)); // It reads.
-      // The first call of a script does nothing but tell that the server does not know it.
-      const nothing = { group: 'g', consumer: 'nobody', items: [] };
-      await Promise.all([putBack(redis, keys, nothing), bury(redis, keys, nothing)]);
-    });
-    return { server, proxy, keys, ...process };
-  }
+/** A consumer behind a proxy, and a server that can be asked past it. */
+async function lossy(run: (data: unknown, attempt: number) => unknown, options = {}) {
+  const server = own(await startRedis());
+  const proxy = own(await startProxy(server.port));
+  const keys = groupKeys();
+  const definition = consume(stream, { ...QUICK, lease: '30s', ...options }, (data, { entry }) =>
+    run(data, entry.attempt),
+  );
+  const process = await start([definition], { redis: { url: proxy.url, commandTimeout: 500 }, keys });
+  await server.ask(async (redis) => {
+    await eventually(async () => expect(await consumers(redis as never, keys)).toHaveLength(1)); // It reads.
+    // The first call of a script does nothing but tell that the server does not know it.
+    const nothing = { group: 'g', consumer: 'nobody', items: [] };
+    await Promise.all([putBack(redis, keys, nothing), bury(redis, keys, nothing)]);
+  });
+  return { server, proxy, keys, ...process };
+}
 
+describe('answers that get lost', () => {
   test('of a read are found: their entries are worked on, and it is no attempt', async () => {
     const seen: Array<[unknown, number]> = [];
     const { server, proxy, keys } = await lossy((data, attempt) => void seen.push([data, attempt]));
@@ -172,7 +172,7 @@ test('on a full server entries are worked on and acknowledged; dead letters wait
     on,
   );
   await server.ask(async (redis) => {
-    const before = await add(redis as never, on.keys, 1);
+    const before = await add(redis, on.keys, 1);
     expect(before).toHaveLength(1);
     await eventually(() => expect(seen).toEqual([1]));
     await redis

@@ -10,7 +10,6 @@ import type { ConsumerDefinition } from '../../../src/streams/consumer/consume.t
 import type { RunningConsumer } from '../../../src/streams/consumer/consumer.ts';
 import { defineStream, type StreamContract } from '../../../src/streams/contract.ts';
 import { createStreamKeys } from '../../../src/streams/keys.ts';
-import type { StreamModules } from '../../../src/streams/context.ts';
 import type { Host } from '../../../src/streams/member.ts';
 import { collectLog } from '../../support/log-lines.ts';
 
@@ -47,7 +46,7 @@ export async function consumers(redis: Redis, { entries, group }: Keys): Promise
 export function processOn(redis: RedisOptions, prefix: string, metrics?: Metrics) {
   const lines = collectLog();
   const connections = createConnections({ commandTimeout: 2_000, ...redis });
-  const host: Host = { connections, prefix, log: lines.log, clock: systemClock, modules: {} as StreamModules, metrics };
+  const host: Host = { connections, prefix, log: lines.log, clock: systemClock, modules: {}, metrics };
   return { lines, connections, host };
 }
 
