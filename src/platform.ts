@@ -350,7 +350,8 @@ class RunningPlatform implements Platform {
 
   async #stop(): Promise<void> {
     const running = await this.#starting?.catch(() => undefined); // start() has told its caller why it failed.
-    await Promise.all([running?.jobs.close(), running?.shared.modules.streams.drain()]); // Meanwhile handlers still use the platform.
+    await Promise.all([running?.jobs.drain(), running?.shared.modules.streams.drain()]); // Meanwhile handlers still use the platform.
+    await running?.jobs.close();
     await running?.shared.stop();
     this.#running = undefined;
     this.#processMetrics.stop();

@@ -5,10 +5,10 @@ local effects = KEYS[2]            -- HASH    results of the job's effects, by k
 local token   = ARGV[1]            -- the caller's token
 local effect  = ARGV[2]            -- the effect's key
 local result  = ARGV[3]            -- its result as JSON, empty for undefined
-local ttl_ms  = tonumber(ARGV[4])  -- how long results are kept after the last one
+local ttl_ms  = tonumber(ARGV[4])  -- how long results are kept after the last one at least
 -- Reply: 1 when stored, 0 when the lease is another's or nobody's
 
 if redis.call('GET', lock) ~= token then return 0 end
 redis.call('HSET', effects, effect, result)
-redis.call('PEXPIRE', effects, ttl_ms)
+if redis.call('PTTL', effects) < ttl_ms then redis.call('PEXPIRE', effects, ttl_ms) end
 return 1

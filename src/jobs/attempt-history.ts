@@ -4,6 +4,9 @@
  * BullMQ counts each start of a job but keeps a text only of an attempt that failed or was postponed, and of those that were
  * postponed in a row only the last one's. Another number without a text is thus an attempt whose worker died, or one that was
  * handed back without being used up; the job's count of stalls tells which.
+ *
+ * A job with a thousand attempts would drag their texts along, and write them anew with each: so no more are kept than a history shows, how
+ * it began and how it ended. What lies between those, once there are that many, was left out and is no lost attempt.
  */
 import { parseAttempt, type AttemptOutcome, type AttemptRecord } from './attempt-record.ts';
 
@@ -32,6 +35,14 @@ export const HISTORY_LIMITS = { first: 5, last: 15 } as const;
 
 const MOST_SHOWN = HISTORY_LIMITS.first + HISTORY_LIMITS.last;
 
+/** The texts of a job without those from the middle that are too many once `room` more have come. The same list if none are. */
+export function trimTraces(traces: readonly string[], room = 0): readonly string[] {
+  const excess = traces.length + room - MOST_SHOWN;
+  if (excess <= 0) return traces;
+  const { first } = HISTORY_LIMITS;
+  return [...traces.slice(0, first), ...traces.slice(first + excess)];
+}
+
 /**
  * The ordered history of a job's attempts, with those that left no text.
  *
@@ -46,12 +57,14 @@ export function attemptHistory(stacktrace: readonly string[], facts: AttemptFact
   );
   const isDropped = facts.traceLimit !== undefined && stacktrace.length >= facts.traceLimit;
   const gaps = gapsBetween(records, last);
-  const dropped = isDropped ? (gaps[0]?.length ?? 0) : 0;
+  /** Before which record texts were left out, if they were. */
+  const droppedAt = isDropped ? 0 : records.length === MOST_SHOWN ? HISTORY_LIMITS.first : undefined;
+  const dropped = droppedAt === undefined ? 0 : (gaps[droppedAt]?.length ?? 0);
   const missing = gaps.reduce((sum, gap) => sum + gap.length, 0) - dropped;
   const outcome = outcomeOfMissing(missing, facts.stalls);
   const attempts: AttemptRecord[] = [];
   gaps.forEach((gap, index) => {
-    if (index > 0 || !isDropped) attempts.push(...shownOf(gap, outcome));
+    if (index !== droppedAt) attempts.push(...shownOf(gap, outcome));
     const record = records[index];
     if (!record) return;
     const { since: _since, ...shown } = record;

@@ -1,7 +1,7 @@
 /**
  * Cancels a job, whatever state it is in and whichever process runs it.
  *
- *   waits ----------> removed by BullMQ, in one script that refuses a job that runs
+ *   waits ----------> removed, in a transaction that comes to nothing if a worker takes it meanwhile
  *   runs -----------> marked, told on the channel until its worker has let go, or the deadline is over
  *   is a child -----> marked too, and let go by the worker that takes it, so that its parent hears of it as of a child that failed
  *   has finished ---> left as it is
@@ -9,14 +9,16 @@
  * A cancelled job is neither failed nor a dead letter; for a day it is told of it that it was cancelled, and why.
  */
 import { z } from 'zod';
-import type { Job } from 'bullmq';
 import type { Duration } from '../durations.ts';
 import { explainRedisError } from '../redis/explain.ts';
+import { defineScript } from '../redis/script.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import type { Channel } from './channel.ts';
 import type { JobsCore } from './core.ts';
 import { findQueue } from './find-job.ts';
+import { removeJob } from './job-commands.ts';
 import type { OpenQueue } from './queue-set.ts';
+import { addScript, type Transaction, type Transactions } from './transactions.ts';
 import { CANCELLED_TTL_MS, recordOf } from './worker/cancellations.ts';
 
 /** What an order to cancel may say. */
@@ -38,25 +40,44 @@ const TELL_EVERY_MS = 500;
 const DEFAULT_DEADLINE_MS = 10_000;
 /** What BullMQ's script answers about a job that is not delayed. */
 const NOT_DELAYED = -3;
+/** The states of a job that no worker has. */
+const WAITING: ReadonlySet<string> = new Set(['waiting', 'delayed', 'prioritized', 'waiting-children']);
 
 const optionsSchema = z.strictObject({
   reason: z.string().min(1).max(1_000).default('no reason given'),
   deadline: durationOption.default(DEFAULT_DEADLINE_MS),
 });
 
+const leaveTrace = defineScript({
+  file: 'jobs/leave-trace.lua',
+  keys: ['trace'],
+  args: ['record', 'ttlMs'],
+  reply: (left: number) => left === 1,
+});
+
+/** How often a job is looked at again that was touched between the look and the removal. */
+const TRIES = 5;
+
+/** What a cancellation works with. */
+export interface CancelParts {
+  core: JobsCore;
+  channel: Channel;
+  transactions: Transactions;
+}
+
 /** Cancels the job. @throws MillraceError when Redis cannot be asked */
 export async function cancelJob(
-  core: JobsCore,
-  channel: Channel,
+  parts: CancelParts,
   jobId: string,
   options: CancelOptions = {},
 ): Promise<{ status: CancelStatus }> {
+  const { core } = parts;
   const { reason, deadline } = checkOptions(optionsSchema, options, 'cancel');
   const found = await findQueue(core.queues, jobId);
   if (!found) return { status: 'unknown' };
   if (!found.isThere) return { status: 'cancelled' };
   try {
-    return { status: await new Cancel(core, channel, found.queue, jobId, reason).within(deadline) };
+    return { status: await new Cancel(parts, found.queue, jobId, reason).within(deadline) };
   } catch (error) {
     throw explainRedisError(error, core.connections.label);
   }
@@ -65,13 +86,15 @@ export async function cancelJob(
 class Cancel {
   readonly #core: JobsCore;
   readonly #channel: Channel;
+  readonly #transactions: Transactions;
   readonly #queue: OpenQueue;
   readonly #jobId: string;
   readonly #reason: string;
 
-  constructor(core: JobsCore, channel: Channel, queue: OpenQueue, jobId: string, reason: string) {
+  constructor({ core, channel, transactions }: CancelParts, queue: OpenQueue, jobId: string, reason: string) {
     this.#core = core;
     this.#channel = channel;
+    this.#transactions = transactions;
     this.#queue = queue;
     this.#jobId = jobId;
     this.#reason = reason;
@@ -105,7 +128,7 @@ class Cancel {
     if (state === 'active') return undefined;
     const job = await this.#queue.queue.getJob(this.#jobId);
     if (!job) return undefined;
-    if (!job.parent) return (await this.#remove(job)) ? 'cancelled' : undefined;
+    if (!job.parent) return this.#remove();
     if (state === 'delayed') await this.#promote();
     return undefined;
   }
@@ -120,16 +143,34 @@ class Cancel {
     }
   }
 
-  /** BullMQ's script refuses a job that has been taken meanwhile. */
-  async #remove(job: Job): Promise<boolean> {
-    const { keys, client } = this.#core.queues;
-    const record = recordOf(this.#queue.name, job, this.#reason, this.#core.clock.wallMs());
-    // Written first: a trace without a job is found by nobody who sees the job, a job that is gone without a trace would be "finished".
-    await client.set(keys.cancelled(this.#queue.name, this.#jobId), JSON.stringify(record), 'PX', CANCELLED_TTL_MS);
-    const removed = await this.#queue.backend.remove(this.#jobId, false);
-    if (removed === 1) return true;
-    await client.del(keys.cancelled(this.#queue.name, this.#jobId));
-    return false;
+  /** Undefined when it does not wait any more, or is touched again and again. */
+  async #remove(): Promise<'cancelled' | undefined> {
+    for (let tried = 0; tried < TRIES; tried++) {
+      const outcome = await this.#transactions.run(this.#queue.name, (transaction) => this.#tryToRemove(transaction));
+      if (outcome !== 'touched') return outcome;
+    }
+    return undefined;
+  }
+
+  /** A job that was taken, or has ended, has changed: nothing happens then. */
+  async #tryToRemove(transaction: Transaction): Promise<'cancelled' | 'touched' | undefined> {
+    const { queues, clock } = this.#core;
+    const { name, queue } = this.#queue;
+    await transaction.watch(this.#queue.key(this.#jobId), this.#queue.key(`${this.#jobId}:lock`));
+    const backend = transaction.backend(name);
+    const state = await backend.getState(this.#jobId);
+    const job = WAITING.has(state) ? await queue.getJob(this.#jobId) : undefined;
+    if (!job) return undefined;
+    const trace = queues.keys.cancelled(name, this.#jobId);
+    const record = JSON.stringify(recordOf(name, job, this.#reason, clock.wallMs()));
+    const replies = await transaction.commit(async (commands) => {
+      removeJob(commands, backend, this.#jobId);
+      addScript(transaction.client, commands, leaveTrace.prepare({ trace }, { record, ttlMs: CANCELLED_TTL_MS }));
+    });
+    if (!replies) return 'touched';
+    if (Number(replies[0]) === 1) return 'cancelled';
+    await queues.client.del(trace); // BullMQ keeps the job that stands for the next run of a schedule of its own.
+    return undefined;
   }
 
   /** For a worker that hears no message, or dies of the job: the next attempt reads it. */

@@ -2,12 +2,16 @@
  * Brings jobs to Redis within a deadline.
  *
  *   waits --connection is there--> sent --answer--> accepted
- *     |                             |--connection lost, or silent for too long--> waits; then the same ids are sent again
+ *     |                             |--connection lost, or silent for too long--> waits; then what did not arrive is sent again
  *     |                             `--refused--> its reason; withdrawn
  *     `---- at the deadline, from either ----> ENQUEUE_TIMEOUT; what was sent is withdrawn
  *
  * Nothing is handed to a client that has no connection: what waits in a client's own queue is sent once Redis is back, however long
- * after its deadline, and workers could take it before it is withdrawn.
+ * after its deadline, and workers could take it before it is withdrawn. For the same reason a send that takes several steps asks,
+ * right before it writes, whether there is still time.
+ *
+ * Whoever sends again looks first for what has arrived: as a job, or as its dead letter. Of a job that has completed and is kept no
+ * more nothing is left to find: it is added a second time, unless it has an idempotencyKey.
  */
 import type { Clock } from '../clock.ts';
 import { formatMs } from '../durations.ts';
@@ -15,8 +19,11 @@ import { MillraceError } from '../errors.ts';
 import type { RedisClient } from '../redis/clients.ts';
 import { explainRedisError } from '../redis/explain.ts';
 import { isNoScript } from '../redis/script.ts';
+import { createBatch } from '../redis/batch.ts';
 import { loadScripts } from './bull-scripts.ts';
+import { letterIdOf } from './dead-letters/letter.ts';
 import { Dated, Deadlines } from '../redis/deadlines.ts';
+import { deadQueueOf } from './queue-names.ts';
 import type { OpenQueue, QueueSet } from './queue-set.ts';
 import { Withdrawals } from './withdrawals.ts';
 
@@ -27,8 +34,8 @@ export interface Shipment<T> {
   /** The queue of all of them, or of the root of a flow. */
   readonly queue: OpenQueue;
   readonly deadlineMs: number;
-  /** Sends them; called again, it must add none that is there already. */
-  send(): Promise<T>;
+  /** Sends them, but for those that have arrived; called again, it must add none that is there already. */
+  send(way: Way): Promise<T>;
   /** Their ids. */
   ids(): string[];
   /** Those of them that nobody else can know of. */
@@ -37,12 +44,24 @@ export interface Shipment<T> {
   readonly hasChildren?: boolean;
 }
 
+/** What a send is told of its way, and tells. */
+export interface Way {
+  /** Ids that an earlier try has brought. */
+  readonly arrived: ReadonlySet<string>;
+  /** To be called right before they are written, with nothing awaited in between. @throws MillraceError when it is too late for that */
+  depart(): void;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
 /** A shipment on its way, and what is known of it. One object for all of it, because there is one for each enqueue. */
-class Trip<T> extends Dated {
+class Trip<T> extends Dated implements Way {
   readonly shipment: Shipment<T>;
   readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;
+  /** Whether any of it may have arrived. */
   wasSent = false;
+  arrived = NONE;
   /** What it met the last time. */
   failure: MillraceError | undefined = undefined;
   /** Set when its time is over. */
@@ -53,6 +72,11 @@ class Trip<T> extends Dated {
     this.shipment = shipment;
     this.resolve = resolve;
     this.reject = reject;
+  }
+
+  depart(): void {
+    if (this.late) throw this.late;
+    this.wasSent = true;
   }
 }
 
@@ -95,9 +119,8 @@ export class Delivery {
 
   /** The usual case, with as few promises as it takes. */
   #bringAtOnce<T>(trip: Trip<T>): void {
-    trip.wasSent = true;
     this.#queues.register(trip.shipment.queue.name);
-    trip.shipment.send().then(
+    trip.shipment.send(trip).then(
       (value) => this.#arrived(trip, value),
       (error: unknown) => this.#bring(trip as Trip<unknown>, { error }),
     );
@@ -117,9 +140,9 @@ export class Delivery {
         if (trip.late || this.#clock.monotonicMs() >= trip.atMs) throw this.#tooLate(trip);
         if (client.status !== 'ready') continue;
         try {
-          trip.wasSent = true;
           this.#queues.register(trip.shipment.queue.name);
-          return trip.resolve(await trip.shipment.send());
+          if (trip.wasSent) trip.arrived = await this.#arrivedOf(trip.shipment);
+          return trip.resolve(await trip.shipment.send(trip));
         } catch (error) {
           await this.#mustPass(error, trip);
         }
@@ -133,6 +156,7 @@ export class Delivery {
 
   /** @throws MillraceError for what does not pass by itself */
   async #mustPass(error: unknown, trip: Trip<unknown>): Promise<void> {
+    if (trip.late) throw trip.late; // Its sender knows, and it was withdrawn.
     const { client, connections } = this.#queues;
     const before = trip.failure;
     trip.failure = explainRedisError(error, connections.label);
@@ -140,7 +164,7 @@ export class Delivery {
     if (isNoScript(error) && !isNoScript(before?.cause)) {
       // ioredis sends a script again that the server has forgotten, but not one in a transaction.
       try {
-        return await loadScripts(client);
+        return await loadScripts(client, trip.shipment.queue.key('meta'));
       } catch (cause) {
         trip.failure = explainRedisError(cause, connections.label);
         if (PASSING.includes(trip.failure.code)) return;
@@ -148,6 +172,21 @@ export class Delivery {
     }
     this.#withdraw(trip.shipment); // Some of them may have been accepted before, or beside the one that was refused.
     throw trip.failure;
+  }
+
+  /** Which of the jobs are there, or have died since; a dead one goes over into its letter in one transaction. */
+  async #arrivedOf(shipment: Shipment<unknown>): Promise<ReadonlySet<string>> {
+    const { queue } = shipment;
+    const dead = this.#queues.get(deadQueueOf(queue.name));
+    const batch = createBatch(queue.redis);
+    const asked = shipment.ids().map((id) => ({
+      id,
+      found: batch.command('EXISTS', queue.key(id), dead.key(letterIdOf(id, 0))),
+    }));
+    await batch.send();
+    const arrived = new Set<string>();
+    for (const { id, found } of asked) if (Number(await found) > 0) arrived.add(id);
+    return arrived;
   }
 
   /** Resolves when the client has its connection, or a little later in any case; one timer for all who wait. */

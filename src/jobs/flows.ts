@@ -14,6 +14,7 @@ import { checkOptions } from '../schema.ts';
 import { loadScripts } from './bull-scripts.ts';
 import type { JobContract } from './contract.ts';
 import type { JobsCore } from './core.ts';
+import type { Way } from './delivery.ts';
 import { enqueueShape, planEnqueue, type EnqueueOptions } from './enqueue-options.ts';
 import { createJobIds } from './job-id.ts';
 import { encodeInput } from './input.ts';
@@ -75,7 +76,8 @@ const flowSchema = z.strictObject({
 
 /** What a Flow of BullMQ's producer has beyond its declared type. */
 interface FlowBackend {
-  addFlow(entries: unknown[]): Promise<Array<[Error | null, unknown]>>;
+  /** The root comes first. */
+  addFlow(entries: Array<{ jobId: string }>): Promise<Array<[Error | null, unknown]>>;
 }
 
 /** Adds flows for one process. */
@@ -84,6 +86,8 @@ export class Flows {
   readonly #deadlineMs: number;
   readonly #maxPayloadBytes: number;
   readonly #nextId = createJobIds();
+  /** Flows that BullMQ is laying out, by the ids of their roots. */
+  readonly #departing = new Map<string, Way>();
   #producer: FlowProducer | undefined;
 
   constructor(core: JobsCore, { deadlineMs, maxPayloadBytes }: { deadlineMs: number; maxPayloadBytes: number }) {
@@ -100,16 +104,19 @@ export class Flows {
     const node = await this.#layOut(root, undefined, deadlines);
     const ids = idsOf(node);
     const queue = queues.get(root.contract.queue);
-    let wasSent = false;
-    const send = async (): Promise<void> => {
+    const send = async (way: Way): Promise<void> => {
       for (const name of queuesOf(root)) queues.register(name);
-      // It goes in one transaction, so if its root is there, all of it was added.
-      if (wasSent && (await queues.client.exists(queue.key(ids.id))) === 1) return;
+      // It goes in one transaction, so if its root has arrived, all of it has.
+      if (way.arrived.has(ids.id)) return;
       const flows = this.#open();
       await flows.waitUntilReady();
-      await loadScripts(queues.client);
-      wasSent = true;
-      await flows.add(node);
+      await loadScripts(queues.client, queue.key(ids.id));
+      this.#departing.set(ids.id, way);
+      try {
+        await flows.add(node);
+      } finally {
+        this.#departing.delete(ids.id);
+      }
     };
     await producer.delivery.deliver({
       contract: `the flow ${root.contract.name}`,
@@ -142,6 +149,7 @@ export class Flows {
     const { backend } = producer as unknown as { backend: FlowBackend };
     const addFlow = backend.addFlow.bind(backend);
     backend.addFlow = async (entries) => {
+      this.#departing.get(entries[0]?.jobId ?? '')?.depart();
       const answers = await addFlow(entries);
       for (const [error, id] of answers) {
         if (error) throw error;

@@ -23,6 +23,7 @@ import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
 import { Producer, type Enqueued } from './producer.ts';
 import { deadQueueOf } from './queue-names.ts';
 import { QueueSet } from './queue-set.ts';
+import { Transactions } from './transactions.ts';
 import { waitForJob } from './wait.ts';
 
 /** Options of the jobs. */
@@ -108,6 +109,8 @@ export class JobsClient implements Jobs {
   readonly core: JobsCore;
   readonly cancelChannel: Channel;
   readonly doneChannel: Channel;
+  /** Those of the process. */
+  readonly transactions: Transactions;
   readonly #flows: Flows;
 
   constructor({ connections, prefix, log = silentLogger, clock = systemClock, registry, options = {} }: JobsParts) {
@@ -120,6 +123,7 @@ export class JobsClient implements Jobs {
     this.core = { connections, queues, producer, metrics, clock, log, telemetry };
     this.cancelChannel = new Channel(queues.keys.cancelChannel, connections, log);
     this.doneChannel = new Channel(queues.keys.doneChannel, connections, log);
+    this.transactions = new Transactions(queues, { clock });
     this.#flows = new Flows(this.core, limits);
   }
 
@@ -157,7 +161,8 @@ export class JobsClient implements Jobs {
   }
 
   cancel(jobId: string, options?: CancelOptions): Promise<{ status: CancelStatus }> {
-    return cancelJob(this.core, this.cancelChannel, jobId, options);
+    const { core, cancelChannel: channel, transactions } = this;
+    return cancelJob({ core, channel, transactions }, jobId, options);
   }
 
   queues(): Promise<string[]> {
@@ -190,6 +195,7 @@ export class JobsClient implements Jobs {
     this.core.producer.close();
     this.cancelChannel.close();
     this.doneChannel.close();
+    await this.transactions.close();
     await this.#flows.close();
     await this.core.queues.close();
   }

@@ -7,7 +7,8 @@
  * caller may have been told by now that his job is this one; sending it again is safe.
  *
  * Redis down: nothing is sent while there is no connection (delivery.ts); at the deadline (2 s) ENQUEUE_TIMEOUT with the reason as its
- * cause. A connection that is lost on the way is tried again until then, which is safe, because the id is made here.
+ * cause. A connection that is lost on the way is tried again until then: the id is made here, so that who repeats it adds nothing, as long
+ * as the job or its dead letter is there. A job that has completed meanwhile and is kept no more runs twice, without a key.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SpanKind, TelemetryAttributes, type IRedisTransaction, type JobJson } from 'bullmq';
@@ -15,7 +16,7 @@ import type { ChainableCommander } from 'ioredis';
 import { systemClock, type Clock } from '../clock.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import type { JobContract } from './contract.ts';
-import { Delivery, type Shipment } from './delivery.ts';
+import { Delivery, type Shipment, type Way } from './delivery.ts';
 import { planEnqueue, type EnqueueOptions, type EnqueuePlan } from './enqueue-options.ts';
 import { createJobIds } from './job-id.ts';
 import type { JobMetrics } from './job-metrics.ts';
@@ -50,6 +51,8 @@ const BULKS_IN_FLIGHT = 2;
 
 /** Jobs of a round trip that are built in one turn of the event loop. */
 const BUILT_AT_ONCE = 50;
+/** Inputs that are checked in one turn of it. */
+const CHECKED_AT_ONCE = 1_000;
 
 /** A job that is laid out but not sent. */
 interface Entry {
@@ -158,6 +161,8 @@ export class Producer {
   ): Promise<Entry[]> {
     const entries: Entry[] = [];
     for (const [index, input] of inputs.entries()) {
+      // Leases must be renewed meanwhile, and requests answered.
+      if (index > 0 && index % CHECKED_AT_ONCE === 0) await nextTurn();
       try {
         const said = typeof options === 'function' ? options(input, index) : options;
         const encoded = encodeInput(contract, input, this.maxPayloadBytes);
@@ -179,7 +184,10 @@ export class Producer {
       contract: contract.name,
       queue,
       deadlineMs: shortestDeadline(entries) ?? this.#deadlineMs,
-      send: () => (isTraced ? traced(queue, 'addBulk', entries, () => addAll(queue, entries)) : addAll(queue, entries)),
+      send: (way) => {
+        if (!isTraced) return addAll(queue, entries, way);
+        return traced(queue, 'addBulk', entries, () => addAll(queue, entries, way));
+      },
       ids: () => entries.map(({ jobId }) => jobId),
       withdrawable: () => withdrawable(entries),
     });
@@ -205,11 +213,11 @@ class OneJob implements Shipment<Enqueued> {
     this.#isTraced = isTraced;
   }
 
-  send(): Promise<Enqueued> {
+  send(way: Way): Promise<Enqueued> {
     // What nearly all are goes without a promise in between.
-    if (!this.#isTraced && this.#entry.plan.rule === undefined) return addPlain(this.queue, this.#entry);
-    if (!this.#isTraced) return addOne(this.queue, this.#entry);
-    return traced(this.queue, 'add', [this.#entry], () => addOne(this.queue, this.#entry));
+    if (!this.#isTraced && this.#entry.plan.rule === undefined) return addPlain(this.queue, this.#entry, way);
+    if (!this.#isTraced) return addOne(this.queue, this.#entry, way);
+    return traced(this.queue, 'add', [this.#entry], () => addOne(this.queue, this.#entry, way));
   }
 
   ids(): string[] {
@@ -272,40 +280,45 @@ function partly(failure: unknown, results: ReadonlyArray<Enqueued[] | undefined>
   return new MillraceError(failure.code, message, { ...facts, notEnqueued, cause: failure.cause });
 }
 
-function addOne(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
+function addOne(queue: OpenQueue, entry: Entry, way: Way): Promise<Enqueued> {
   switch (entry.plan.rule) {
     case 'replace':
-      return addReplacing(queue, entry);
+      return addReplacing(queue, entry, way);
     case 'debounce':
-      return addDebounced(queue, entry);
+      return addDebounced(queue, entry, way);
     case 'reschedule':
-      return addOrReschedule(queue, entry);
+      return addOrReschedule(queue, entry, way);
     case 'ignore':
     case undefined:
-      return addPlain(queue, entry);
+      return addPlain(queue, entry, way);
   }
 }
 
-async function addPlain({ backend, client }: OpenQueue, { job, jobId }: Entry): Promise<Enqueued> {
+async function addPlain({ backend, client }: OpenQueue, { job, jobId }: Entry, way: Way): Promise<Enqueued> {
+  if (way.arrived.has(jobId)) return { id: jobId, status: 'added' };
+  if (!client) await backend.client;
+  way.depart();
   const id = client ? await backend.addJobToTransaction(client, job, jobId) : await backend.addJob(job, jobId, {});
   return { id, status: id === jobId ? 'added' : 'duplicate' };
 }
 
 /** The latest input must run: an earlier job that is due already, but whose key still counts, is let go of. */
-async function addDebounced(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
+async function addDebounced(queue: OpenQueue, entry: Entry, way: Way): Promise<Enqueued> {
   for (;;) {
-    const enqueued = await addReplacing(queue, entry);
+    const enqueued = await addReplacing(queue, entry, way);
     if (enqueued.status !== 'duplicate') return enqueued;
     await queue.backend.removeDeduplicationKey(entry.job.deduplicationId ?? '', enqueued.id);
   }
 }
 
 /** Whose place was taken stands in the key of the deduplication, which the script overwrites: so it is read in the same transaction. */
-async function addReplacing(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
+async function addReplacing(queue: OpenQueue, entry: Entry, way: Way): Promise<Enqueued> {
+  if (way.arrived.has(entry.jobId)) return { id: entry.jobId, status: 'added' };
   const client = await queue.backend.client;
   const transaction = client.multi() as IRedisTransaction & ChainableCommander;
   transaction.get(`${queue.key('de')}:${entry.job.deduplicationId}`);
   await queue.backend.addJobToTransaction(transaction, entry.job, entry.jobId);
+  way.depart();
   const replies = (await transaction.exec()) as Array<[Error | null, unknown]> | null;
   const [before, added] = replies ?? [];
   if (!before || !added)
@@ -318,25 +331,36 @@ async function addReplacing(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
 }
 
 /** The script moves the earlier job only if that is delayed, and does not say so; a worker may take it right after. */
-async function addOrReschedule(queue: OpenQueue, entry: Entry): Promise<Enqueued> {
+async function addOrReschedule(queue: OpenQueue, entry: Entry, way: Way): Promise<Enqueued> {
+  if (way.arrived.has(entry.jobId)) return { id: entry.jobId, status: 'added' };
   const earlier = await queue.queue.getDeduplicationJobId(entry.job.deduplicationId ?? '');
   const wasDelayed = earlier !== null && (await queue.backend.isJobInState('delayed', earlier));
+  way.depart();
   const id = await queue.backend.addJob(entry.job, entry.jobId, {});
   if (id === entry.jobId) return { id, status: 'added' };
   const isMoved = (wasDelayed && id === earlier) || (await queue.backend.isJobInState('delayed', id));
   return { id, status: isMoved ? 'rescheduled' : 'duplicate' };
 }
 
-async function addAll(queue: OpenQueue, entries: readonly Entry[]): Promise<Enqueued[]> {
+async function addAll(queue: OpenQueue, entries: readonly Entry[], way: Way): Promise<Enqueued[]> {
   if (entries.some(({ plan }) => plan.rule !== undefined && plan.rule !== 'ignore')) {
-    return Promise.all(entries.map((entry) => addOne(queue, entry)));
+    return Promise.all(entries.map((entry) => addOne(queue, entry, way)));
   }
+  if (way.arrived.size === 0) return addPipelined(queue, entries, way);
+  const missing = entries.filter(({ jobId }) => !way.arrived.has(jobId));
+  const sent = missing.length === 0 ? [] : await addPipelined(queue, missing, way);
+  const answers = new Map(missing.map(({ jobId }, index) => [jobId, sent[index]]));
+  return entries.map(({ jobId }) => answers.get(jobId) ?? { id: jobId, status: 'added' });
+}
+
+async function addPipelined(queue: OpenQueue, entries: readonly Entry[], way: Way): Promise<Enqueued[]> {
   const pipeline = (await queue.backend.client).pipeline();
   for (const [index, { job, jobId }] of entries.entries()) {
     // What of the round trip before is still to be written must not wait until this one is built.
     if (index % BUILT_AT_ONCE === 0) await nextTurn();
     void queue.backend.addJobToTransaction(pipeline, job, jobId);
   }
+  way.depart();
   const replies = (await pipeline.exec()) as Array<[Error | null, unknown]>;
   return replies.map(([error, id], index): Enqueued => {
     if (error) throw error;

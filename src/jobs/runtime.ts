@@ -1,10 +1,11 @@
 /**
  * The jobs of one process, put together: the client, the dead letters, the schedules, and the workers that the process runs.
  *
- * close() undoes in reverse: workers drain, what moves dead letters ends, the client lets go.
+ * close() undoes in reverse: workers drain, what moves dead letters ends, the client lets go. All of it within the longest `drainFor` of
+ * the workers, also when Redis does not answer: what has not ended by then is left to the next process.
  */
 import { z } from 'zod';
-import { systemClock, type Clock } from '../clock.ts';
+import { systemClock, withDeadline, type Clock } from '../clock.ts';
 import type { Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -14,7 +15,6 @@ import { positiveDuration } from './contract.ts';
 import type { DeadLetters } from './dead-letters/dead-letters.ts';
 import { Mover } from './dead-letters/mover.ts';
 import { Reconciler } from './dead-letters/reconciler.ts';
-import { Transactions } from './transactions.ts';
 import type { JobModules } from './handler.ts';
 import { JobsClient, type JobsOptions } from './jobs.ts';
 import type { JobMetricsRegistry } from './job-metrics.ts';
@@ -63,6 +63,11 @@ export const retentionSchema = z.strictObject({
   count: z.number().int().min(1).default(100_000),
 });
 
+/** How long a close may take where no worker says. */
+const CLOSE_WITHIN_MS = 5_000;
+/** What comes last is given so long, even if all before it took too long. */
+const LEAST_MS = 20;
+
 /** The jobs of one process. */
 export class JobsRuntime {
   readonly jobs: JobsClient;
@@ -71,13 +76,15 @@ export class JobsRuntime {
   readonly #schedules: SchedulesClient;
   readonly #parts: JobsRuntimeParts;
   readonly #clock: Clock;
-  readonly #transactions: Transactions;
   readonly #mover: Mover;
   readonly #retention: { ageMs: number; count: number };
   readonly #workers = new Map<JobWorker, Threads>();
   #letters: Promise<DeadLetters> | undefined;
   #reconciler: Reconciler | undefined;
+  #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
+  /** When draining and closing must have ended, in monotonic ms. */
+  #until = Number.POSITIVE_INFINITY;
 
   constructor(parts: JobsRuntimeParts) {
     const { connections, prefix, log, registry, options, deadLetters, clock = systemClock } = parts;
@@ -86,17 +93,18 @@ export class JobsRuntime {
     const { age, count } = checkOptions(retentionSchema, deadLetters, 'deadLetters');
     this.#retention = { ageMs: age, count };
     this.jobs = new JobsClient({ connections, prefix, log, clock, registry, options });
-    const { queues, metrics } = this.jobs.core;
-    this.#transactions = new Transactions(queues, { clock });
+    const { core, transactions } = this.jobs;
+    const { queues, metrics } = core;
     this.#mover = new Mover({
       queues,
-      transactions: this.#transactions,
+      transactions,
+      lettersAgeMs: this.#retention.ageMs,
       onMoved: ({ queue, contract, reason }) => metrics.forContract(queue, contract).deadLetter(reason),
     });
     this.deadLetters = deadLettersOf(() => (this.#letters ??= this.#loadDeadLetters()));
-    this.#schedules = createSchedules(this.jobs.core, {
-      transactions: this.#transactions,
-      maxPayloadBytes: this.jobs.core.producer.maxPayloadBytes,
+    this.#schedules = createSchedules(core, {
+      transactions,
+      maxPayloadBytes: core.producer.maxPayloadBytes,
       onSettled: ({ queue, contract, late, missed }) => metrics.forContract(queue, contract).ticks(late, missed),
     });
     this.schedules = this.#schedules;
@@ -109,7 +117,7 @@ export class JobsRuntime {
    * @throws MillraceError OPTIONS_INVALID, CLOSED; INPUT_INVALID for the input of a schedule; what is wrong with Redis
    */
   async work(options: WorkerOptions): Promise<Worker> {
-    if (this.#closing) throw new MillraceError('CLOSED', 'the jobs have been closed', {});
+    this.#checkOpen();
     const checked = checkOptions(workerOptionsSchema, options, 'worker');
     const { modules, version } = this.#parts;
     const { core, cancelChannel, doneChannel } = this.jobs;
@@ -127,12 +135,12 @@ export class JobsRuntime {
       execute: threads.execute,
       version: checked.version ?? version,
       onDead: (queue, jobId) => void this.#mover.moved(queue, jobId),
-      onSilent: checked.onSilent,
     });
     const { schedules, owner, revision } = checked;
     this.#workers.set(worker, threads);
     try {
       if (schedules) await this.#schedules.reconcile(schedules, { owner, revision });
+      this.#checkOpen(); // It may have been closed meanwhile.
     } catch (error) {
       await this.#stop(worker);
       throw error;
@@ -159,6 +167,12 @@ export class JobsRuntime {
     return firstReason([...this.#workers.keys()].map((worker) => worker.ready()));
   }
 
+  /** Stops the workers, each within its `drainFor`, and what moves dead letters and settles ticks; all else can still be used. Safe to call twice. */
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain();
+    return this.#draining;
+  }
+
   /** Drains the workers and lets go of everything; the connections stay open. Safe to call twice. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -166,27 +180,52 @@ export class JobsRuntime {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#workers.keys()].map((worker) => this.#stop(worker)));
-    await this.#schedules.close();
-    await this.#reconciler?.stop();
-    await this.#mover.idle();
-    await this.#transactions.close();
-    await this.jobs.close();
+    await this.drain();
+    await this.#within(this.#until, this.jobs.close());
+  }
+
+  async #drain(): Promise<void> {
+    const workers = [...this.#workers.keys()];
+    const withinMs = workers.length === 0 ? CLOSE_WITHIN_MS : Math.max(...workers.map(({ drainForMs }) => drainForMs));
+    this.#until = this.#clock.monotonicMs() + withinMs;
+    // At once, so that neither begins another round on a server that may be frozen.
+    const background = Promise.all([this.#schedules.close(), this.#reconciler?.stop()]);
+    background.catch(() => undefined); // Awaited below.
+    await Promise.all(workers.map((worker) => this.#stop(worker)));
+    await this.#within(this.#until, Promise.all([background, this.#mover.idle()]));
   }
 
   async #stop(worker: JobWorker): Promise<void> {
+    const until = this.#clock.monotonicMs() + worker.drainForMs;
     await worker.stop();
     await this.#workers.get(worker)?.close();
     this.#workers.delete(worker);
-    await this.#mover.idle();
+    await this.#within(until, this.#mover.idle());
+  }
+
+  /** Waits for the work, but no longer than until then. */
+  async #within(until: number, work: Promise<unknown>): Promise<void> {
+    const leftMs = Math.max(LEAST_MS, until - this.#clock.monotonicMs());
+    const late = new MillraceError('CLOSED', 'not within the time', {});
+    try {
+      await withDeadline(work, leftMs, () => late);
+    } catch (error) {
+      if (error !== late) throw error;
+      this.#parts.log.warn('stopped without waiting for Redis any longer; the next process does the rest');
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#draining ?? this.#closing) throw new MillraceError('CLOSED', 'the jobs have been closed', {});
   }
 
   /** Loaded by whoever looks at dead letters: a worker moves them, and seldom looks. */
   async #loadDeadLetters(): Promise<DeadLetters> {
     const { createDeadLetters } = await import('./dead-letters/dead-letters.ts');
-    const { queues, metrics } = this.jobs.core;
+    const { core, transactions } = this.jobs;
+    const { queues, metrics } = core;
     return createDeadLetters(queues, {
-      transactions: this.#transactions,
+      transactions,
       clock: this.#clock,
       onRedriven: ({ queue }) => metrics.forQueue(queue).redriven(),
       onDiscarded: (queue, n) => metrics.forQueue(queue).discarded(n),
@@ -194,11 +233,12 @@ export class JobsRuntime {
   }
 
   #reconcile(): void {
-    const { queues, metrics } = this.jobs.core;
+    const { core, transactions } = this.jobs;
+    const { queues, metrics } = core;
     this.#reconciler ??= new Reconciler({
       queues,
       mover: this.#mover,
-      transactions: this.#transactions,
+      transactions,
       clock: this.#clock,
       retention: this.#retention,
       onWarning: ({ queue, limit }) => metrics.forQueue(queue).nearLimit(limit),

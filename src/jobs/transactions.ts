@@ -9,14 +9,16 @@
  * - Out of memory, what adds is refused and what removes is not: a command that does nothing but is refused then too makes the server
  *   refuse the EXEC as a whole.
  *
- * One at a time in a process, because what is watched belongs to the connection. Redis down: tried again for a moment, then the
- * error; whether an EXEC without an answer has run is unknown, so an act looks again each time it is called.
+ * One at a time on a connection, because what is watched belongs to it; on a Cluster each master has one, so that families on the others
+ * do not wait for one that is away. Redis down: tried again for a moment, then the error; whether an EXEC without an answer has run is
+ * unknown, so an act looks again each time it is called.
  */
 import type { IRedisTransaction, RedisQueueBackend } from 'bullmq';
 import type { ChainableCommander, Redis } from 'ioredis';
 import { systemClock, type Clock } from '../clock.ts';
 import { MillraceError } from '../errors.ts';
 import { explainRedisError } from '../redis/explain.ts';
+import type { PreparedCall } from '../redis/script.ts';
 import { familyOf } from './queue-names.ts';
 import { openQueue, type OpenQueue, type QueueSet } from './queue-set.ts';
 
@@ -32,7 +34,10 @@ export interface TransactionsOptions {
 }
 
 /** BullMQ's scripts add their commands to it. */
-export type Commands = IRedisTransaction;
+export interface Commands extends IRedisTransaction {
+  /** Takes the place of what is at the new name. The key must be there, and be watched; else the others happen without this one. */
+  renameKey(key: string, newKey: string): void;
+}
 
 /** One try at a transaction. */
 export interface Transaction {
@@ -64,6 +69,9 @@ const ELSEWHERE = /^(?:MOVED|ASK|TRYAGAIN)\b/;
 interface Line {
   client: Redis;
   anchor: OpenQueue;
+  /** The end of the last try that was asked for; those of several families may share the line. */
+  last: Promise<unknown>;
+  isDropped: boolean;
 }
 
 /** The transactions of one process. */
@@ -72,7 +80,8 @@ export class Transactions {
   readonly #clock: Clock;
   readonly #onStep: (step: Step) => void | Promise<void>;
   readonly #lines = new Map<string, Line>();
-  #last: Promise<unknown> = Promise.resolve();
+  /** The end of the last transaction that was asked for, by family. */
+  readonly #last = new Map<string, Promise<unknown>>();
   #isClosed = false;
 
   constructor(queues: QueueSet, { clock = systemClock, onStep = () => undefined }: TransactionsOptions = {}) {
@@ -82,22 +91,27 @@ export class Transactions {
   }
 
   /**
-   * Calls `act` once those before have ended; and again after a failure that passes, for which it must look again at what is there.
-   * An act that calls run() itself would wait for its own end.
+   * Calls `act` once those of the family before have ended; and again after a failure that passes, for which it must look again at what
+   * is there. An act that calls run() itself would wait for its own end.
    *
    * @param queue Any queue of the family that it is about.
    * @throws MillraceError what Redis or `act` has failed with; CLOSED.
    */
   run<T>(queue: string, act: (transaction: Transaction) => Promise<T>): Promise<T> {
-    const turn = this.#last.then(() => this.#run(queue, act));
-    this.#last = turn.catch(() => undefined); // Told to whoever asked for it.
+    const family = this.#familyOf(queue);
+    const turn = (this.#last.get(family) ?? Promise.resolve()).then(() => this.#run(queue, act));
+    const forget = (): void => {
+      if (this.#last.get(family) === ended) this.#last.delete(family);
+    };
+    const ended: Promise<void> = turn.then(forget, forget); // How it ended is told to whoever asked for it.
+    this.#last.set(family, ended);
     return turn;
   }
 
   /** Waits for those that are under way, and hangs up. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#last;
+    await Promise.all(this.#last.values());
     for (const line of new Set(this.#lines.values())) await this.#drop(line);
   }
 
@@ -106,7 +120,7 @@ export class Transactions {
       if (this.#isClosed)
         throw new MillraceError('CLOSED', 'the transactions of this process have been closed', { queue });
       try {
-        return await this.#try(queue, act, tried > 1);
+        return await this.#inTurn(queue, (line) => this.#try(line, queue, act, tried > 1));
       } catch (error) {
         const root = rootOf(error);
         const explained = explainRedisError(root, this.#queues.connections.label);
@@ -117,8 +131,23 @@ export class Transactions {
     }
   }
 
-  async #try<T>(queue: string, act: (transaction: Transaction) => Promise<T>, isRepeated: boolean): Promise<T> {
-    const line = await this.#lineOf(queue);
+  /** Alone on the line of the queue's family. */
+  async #inTurn<T>(queue: string, act: (line: Line) => Promise<T>): Promise<T> {
+    for (;;) {
+      const line = await this.#lineOf(queue);
+      const turn = line.last.then(() => (isOpen(line) ? { result: act(line) } : undefined));
+      line.last = turn.then((begun) => begun?.result).catch(() => undefined); // Told to whoever asked for it.
+      const begun = await turn;
+      if (begun) return begun.result; // Else the one before has hung up.
+    }
+  }
+
+  async #try<T>(
+    line: Line,
+    queue: string,
+    act: (transaction: Transaction) => Promise<T>,
+    isRepeated: boolean,
+  ): Promise<T> {
     let isWatching = false;
     try {
       await this.#onStep('begun');
@@ -169,20 +198,25 @@ export class Transactions {
 
   async #lineOf(queue: string): Promise<Line> {
     const { connections, keys, log } = this.#queues;
-    const family = connections.topology === 'cluster' ? familyOf(queue) : '';
+    const family = this.#familyOf(queue);
     const known = this.#lines.get(family);
-    if (known && known.client.status !== 'end') return known;
+    if (known && isOpen(known)) return known;
     if (known) await this.#drop(known);
     const client = await connections.transaction(keys.queuePrefix(queue));
     const { host, port } = client.options;
     const shared = [...this.#lines.values()].find(
-      (line) => line.client.options.host === host && line.client.options.port === port && line.client.status !== 'end',
+      (line) => line.client.options.host === host && line.client.options.port === port && isOpen(line),
     );
     if (shared && family !== '') client.disconnect();
-    const line = (family === '' ? undefined : shared) ?? { client, anchor: openQueue(queue, keys, client, log) };
+    const line = (family === '' ? undefined : shared) ?? newLine(client, openQueue(queue, keys, client, log));
     await line.anchor.backend.client; // Its scripts are known then.
     this.#lines.set(family, line);
     return line;
+  }
+
+  /** Only on a Cluster do they lie on several servers. */
+  #familyOf(queue: string): string {
+    return this.#queues.connections.topology === 'cluster' ? familyOf(queue) : '';
   }
 
   #backend(line: Line, queue: string): RedisQueueBackend {
@@ -191,9 +225,19 @@ export class Transactions {
 
   async #drop(line: Line): Promise<void> {
     for (const [family, other] of this.#lines) if (other === line) this.#lines.delete(family);
+    if (line.isDropped) return;
+    line.isDropped = true;
     await line.anchor.queue.close();
     line.client.disconnect();
   }
+}
+
+function newLine(client: Redis, anchor: OpenQueue): Line {
+  return { client, anchor, last: Promise.resolve(), isDropped: false };
+}
+
+function isOpen({ client, isDropped }: Line): boolean {
+  return !isDropped && client.status !== 'end';
 }
 
 /** What ioredis knows of a script that was bound to a client. */
@@ -217,8 +261,15 @@ function scriptsAsText(multi: ChainableCommander, client: Redis): Commands {
       travelled.add(sha);
       return commands;
     },
+    renameKey: (key: string, newKey: string) => void multi.rename(key, newKey),
   };
   return commands as unknown as Commands;
+}
+
+/** Adds a script of ours to a transaction; its reply comes as the server sent it. */
+export function addScript(client: Redis, commands: Commands, { file, source, argv }: PreparedCall<unknown>): void {
+  if (!(file in client)) client.defineCommand(file, { lua: source, numberOfKeys: Number(argv[1]) });
+  commands.runCommand(file, argv.slice(2));
 }
 
 /** What the server said first: an EXEC that was refused tells of it in a list. */

@@ -2,7 +2,8 @@
  * Waits for the end of a job.
  *
  * The worker tells on a channel when a job has finished that was enqueued to be waited for; besides, its state is asked for every
- * second, so that a message which was lost delays the answer and loses nothing.
+ * second, so that a message which was lost delays the answer and loses nothing. The worker keeps its result beside the job for a minute,
+ * because the job's own record may be gone as soon as others of its queue have completed.
  *
  * Redis down: goes on waiting until the deadline, because the job does too; then WAIT_TIMEOUT with the reason as its cause.
  */
@@ -10,9 +11,13 @@ import { withDeadline } from '../clock.ts';
 import { isMillraceError, MillraceError } from '../errors.ts';
 import { formatMs } from '../durations.ts';
 import { explainRedisError } from '../redis/explain.ts';
+import type { Logger } from '../log.ts';
+import type { RedisClient } from '../redis/clients.ts';
 import type { Channel } from './channel.ts';
 import type { JobsCore } from './core.ts';
-import { deadQueueOf } from './queue-names.ts';
+import { createBatch } from '../redis/batch.ts';
+import { letterIdOf, LIVES_KEPT } from './dead-letters/letter.ts';
+import { deadQueueOf, type JobKeys } from './queue-names.ts';
 import type { OpenQueue } from './queue-set.ts';
 
 const ASK_EVERY_MS = 1_000;
@@ -20,6 +25,29 @@ const LEAST_ASK_MS = 250;
 
 /** What Redis may say during an outage, after which it is asked again. */
 const PASSING: readonly string[] = ['REDIS_UNREACHABLE', 'REDIS_TIMEOUT', 'REDIS_NOT_READY', 'REDIS_CLUSTER_DOWN'];
+
+/** How long the result of a job that somebody waits for is kept, whatever becomes of its record. */
+const AWAITED_FOR_MS = 60_000;
+
+/** STRING the result as JSON; expires. */
+function resultKeyOf(keys: JobKeys, queue: string, jobId: string): string {
+  return keys.ledger(queue, 'result', jobId);
+}
+
+/** Keeps what the handler has returned. Before BullMQ is told of it: from then on the record may be gone at any time. */
+export async function keepResult(
+  { client, keys, log }: { client: RedisClient; keys: JobKeys; log: Logger },
+  queue: string,
+  jobId: string,
+  result: unknown,
+): Promise<void> {
+  try {
+    const json = JSON.stringify(result) ?? 'null';
+    await client.set(resultKeyOf(keys, queue, jobId), json, 'PX', AWAITED_FOR_MS);
+  } catch (error) {
+    log.debug({ queue, jobId, err: error }, 'result not kept'); // It is in the record, as long as that is there.
+  }
+}
 
 /** What isFinished of BullMQ answers with. */
 const MISSING = -1;
@@ -81,8 +109,7 @@ async function ask(core: JobsCore, queue: OpenQueue, jobId: string): Promise<{ r
   }
   const [status, value] = answer as [number, string | undefined];
   if (status === UNFINISHED) return undefined;
-  if (status === COMPLETED)
-    return { result: value === undefined || value === '' ? undefined : (JSON.parse(value) as unknown) };
+  if (status === COMPLETED) return read(value);
   if (status === MISSING) {
     try {
       return await gone(core, queue, jobId);
@@ -93,18 +120,35 @@ async function ask(core: JobsCore, queue: OpenQueue, jobId: string): Promise<{ r
   throw failed(queue.name, jobId, value ?? 'no reason known');
 }
 
+function read(value: string | undefined): { result: unknown } {
+  return { result: value === undefined || value === '' ? undefined : (JSON.parse(value) as unknown) };
+}
+
 /** A job that is no longer there was cancelled, moved to the dead letters, or finished and removed. */
-async function gone(core: JobsCore, queue: OpenQueue, jobId: string): Promise<never> {
-  const trace = await core.queues.client.get(core.queues.keys.cancelled(queue.name, jobId));
-  if (trace !== null) {
+async function gone({ queues }: JobsCore, { name }: OpenQueue, jobId: string): Promise<{ result: unknown }> {
+  const batch = createBatch(queues.client);
+  const dead = queues.get(deadQueueOf(name));
+  const asked = [
+    batch.command('GET', queues.keys.cancelled(name, jobId)),
+    batch.command('GET', resultKeyOf(queues.keys, name, jobId)),
+  ];
+  // Which of its lives was the last one is not known any more: an earlier letter went when the job was redriven.
+  for (let life = 0; life <= LIVES_KEPT; life++) {
+    asked.push(batch.command('HGET', dead.key(letterIdOf(jobId, life)), 'data'));
+  }
+  await batch.send();
+  const [trace, result, ...letters] = (await Promise.all(asked)) as Array<string | null>;
+  if (trace) {
     const { reason } = JSON.parse(trace) as { reason: string };
     throw new MillraceError('JOB_CANCELLED', `job ${jobId} was cancelled: ${reason}`, { jobId, reason });
   }
-  const letter = await core.queues.get(deadQueueOf(queue.name)).queue.getJob(`${jobId}~0`);
-  const said = (letter?.data as { error?: { message?: string } } | undefined)?.error?.message;
-  if (said !== undefined) throw failed(queue.name, jobId, said);
-  const message = `job ${jobId} of queue ${queue.name} is no longer there: it has ended, and how is not known any more`;
-  throw new MillraceError('JOB_UNKNOWN', message, { jobId, queue: queue.name });
+  // Before the result, which may be that of a worker who had lost the job.
+  const letter = letters.findLast((data) => typeof data === 'string');
+  const said = letter ? (JSON.parse(letter) as { error?: { message?: string } }).error?.message : undefined;
+  if (said !== undefined) throw failed(name, jobId, said);
+  if (typeof result === 'string') return read(result);
+  const message = `job ${jobId} of queue ${name} is no longer there: it has ended, and how is not known any more`;
+  throw new MillraceError('JOB_UNKNOWN', message, { jobId, queue: name });
 }
 
 function failed(queue: string, jobId: string, reason: string): MillraceError {

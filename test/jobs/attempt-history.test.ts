@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { attemptHistory, HISTORY_LIMITS, type AttemptFacts } from '../../src/jobs/attempt-history.ts';
+import { attemptHistory, HISTORY_LIMITS, trimTraces, type AttemptFacts } from '../../src/jobs/attempt-history.ts';
 import { formatAttempt } from '../../src/jobs/attempt-record.ts';
 import { describeError } from '../../src/describe-error.ts';
 
@@ -80,6 +80,30 @@ describe('the history of a job', () => {
       1, 2, 3, 4, 5, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100,
     ]);
     expect(omitted).toBe(80);
+  });
+
+  test('of texts that are trimmed shows the same as of all of them', () => {
+    const { first, last } = HISTORY_LIMITS;
+    fc.assert(
+      fc.property(fc.nat({ max: 80 }), (count) => {
+        const all = Array.from({ length: count }, (_, index) => traceOf(index + 1));
+        let kept: readonly string[] = [];
+        for (const trace of all) kept = [...trimTraces(kept, 1), trace];
+        expect(kept.length).toBeLessThanOrEqual(first + last);
+        const facts = { attemptsStarted: count, stalls: 0 };
+        expect(attemptHistory(kept, facts)).toEqual(attemptHistory(all, facts));
+      }),
+    );
+  });
+
+  test('of trimmed texts still has what was lost before and after the middle', () => {
+    const all = Array.from({ length: 60 }, (_, index) => index + 1).filter((attempt) => ![2, 57, 60].includes(attempt));
+    let kept: readonly string[] = [];
+    for (const attempt of all) kept = [...trimTraces(kept, 1), traceOf(attempt)];
+    const { attempts, omitted } = attemptHistory(kept, { attemptsStarted: 60, stalls: 3 });
+    const numbers = attempts.map(({ attempt, outcome }) => (outcome === 'lost' ? -attempt : attempt));
+    expect(numbers).toEqual([1, -2, 3, 4, 5, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, -57, 58, 59, -60]);
+    expect(omitted).toBe(40);
   });
 
   test('of a job that was put off a billion times costs no more', () => {

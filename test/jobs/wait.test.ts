@@ -102,6 +102,41 @@ describe('the result', () => {
   });
 });
 
+describe('a result whose record is gone at once', () => {
+  test('because others of the queue complete, comes back all the same', async () => {
+    const { url } = await started();
+    const { jobs, work } = jobsOf({ redis: { url } });
+    const quick = defineJob({ name: 'sum.quick', input: z.null(), retention: { count: 1 } });
+    const asked = defineJob({ name: 'sum.asked', input: z.number(), output: z.number(), retention: { count: 1 } });
+    work({ concurrency: 20, handlers: [handle(quick, () => 'quick'), handle(asked, (input) => input)] });
+    const nulls = Array.from({ length: 10 }, () => null);
+    const ended = new AbortController();
+    const flood = (async () => {
+      while (!ended.signal.aborted) await jobs.enqueueMany(quick, nulls);
+    })();
+    const results: number[] = [];
+    for (let round = 0; round < 30; round++) results.push(await jobs.enqueueAndWait(asked, round));
+    ended.abort();
+    await flood;
+    expect(results).toEqual(results.map((_result, round) => round));
+  });
+
+  test('and whose lease was taken away is not told: the job died elsewhere', async () => {
+    const { url } = await started();
+    const { jobs } = jobsOf({ redis: { url } });
+    const { queues } = jobs.core;
+    const waiting = failureOf(jobs.enqueueAndWait(nothing, null), 'JOB_FAILED');
+    const { queue } = queues.get('sum');
+    await eventually(async () => expect(await queue.getWaitingCount()).toBe(1));
+    const [job] = await queue.getWaiting();
+    const id = job?.id ?? '';
+    await queues.client.set(queues.keys.ledger('sum', 'result', id), '"late"');
+    await queues.get('sum.dead').queue.add('sum.nothing', { error: { message: 'died again' } }, { jobId: `${id}~3` });
+    await job?.remove();
+    expect((await waiting).facts).toMatchObject({ reason: 'died again' });
+  });
+});
+
 describe('a job that does not succeed', () => {
   test('that fails for the last time is told with its reason', async () => {
     const { url } = await started();

@@ -10,7 +10,7 @@ import { MillraceError } from '../../errors.ts';
 import { checkOptions } from '../../schema.ts';
 import type { QueueSet } from '../queue-set.ts';
 import { ClusterCount, type DeadLetterCluster } from './clusters.ts';
-import { checkFilter, fits, takesAll, type CheckedFilter, type DeadLetterFilter } from './filter.ts';
+import { checkFilter, checkTarget, fits, takesAll, type CheckedFilter, type DeadLetterFilter } from './filter.ts';
 import type { DeadLetter } from './letter.ts';
 import { listPage, type DeadLetterPage } from './list-page.ts';
 import {
@@ -177,7 +177,7 @@ class AllDeadLetters implements DeadLetters {
         throw new MillraceError('JOB_UNKNOWN', `there is no dead letter ${target}`, { id: target });
       return limit === 0 ? [] : [{ queue, ids: [target] }];
     }
-    const filter = checkFilter(target, owner);
+    const filter = checkTarget(target, owner);
     const selected: Selected[] = [];
     let left = limit;
     for (const queue of await this.#shelf.queuesFor(filter.queue)) {

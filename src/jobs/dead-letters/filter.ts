@@ -1,5 +1,6 @@
 /** Which dead letters are meant. */
 import { z } from 'zod';
+import { MillraceError } from '../../errors.ts';
 import { checkOptions } from '../../schema.ts';
 import { DEATH_REASONS, type DeathReason } from '../attempt-record.ts';
 import type { DeadLetter } from './letter.ts';
@@ -51,6 +52,21 @@ export const filterShape: {
 };
 
 const filterSchema = z.strictObject(filterShape);
+
+/**
+ * For those who act on what fits: a field that is there and undefined is a slip, and would mean any letter.
+ *
+ * @throws MillraceError OPTIONS_INVALID
+ */
+export function checkTarget(filter: DeadLetterFilter, owner: string): CheckedFilter {
+  const checked = checkOptions(filterSchema, filter, owner);
+  for (const [field, value] of Object.entries(filter)) {
+    if (value !== undefined) continue;
+    const message = `${owner}: ${field}: expected a value, got undefined; leave it out to mean any`;
+    throw new MillraceError('OPTIONS_INVALID', message, { field });
+  }
+  return checked;
+}
 
 /** @throws MillraceError OPTIONS_INVALID */
 export function checkFilter(filter: DeadLetterFilter | undefined, owner: string): CheckedFilter {

@@ -7,6 +7,9 @@
  *
  * A child that its parent still waits for (no policy for failed children) hands its place over: the letter becomes the child that
  * the parent waits for, before the job is removed. Removing the job alone would set the parent free.
+ *
+ * The results of effects that the job has had (once.ts) are kept for as long as its letter may be, in the same transaction; an order to
+ * cancel it is dropped there, since it is for the life that has ended.
  */
 import type { JobJson, RedisQueueBackend } from 'bullmq';
 import { isMillraceError, MillraceError } from '../../errors.ts';
@@ -14,7 +17,8 @@ import { deadQueueOf } from '../queue-names.ts';
 import type { QueueSet } from '../queue-set.ts';
 import { letterIdOf, letterOf, redrivenOf, wasCancelled, type DeadLetter } from './letter.ts';
 import { addJob, removeJob, waitingParentOf, type Parent } from '../job-commands.ts';
-import type { Transaction, Transactions } from '../transactions.ts';
+import { addScript, type Transaction, type Transactions } from '../transactions.ts';
+import { EFFECT_TTL_MS, passOnEffects } from '../worker/once.ts';
 
 /**
  * What became of a job that failed for good: `gone`, it is not in `failed` any more, because somebody else moved it or tried it again;
@@ -26,6 +30,8 @@ export type MoveOutcome = 'moved' | 'gone' | 'cancelled' | 'left';
 export interface MoverOptions {
   queues: QueueSet;
   transactions: Transactions;
+  /** How long letters are kept. Default 30 days. */
+  lettersAgeMs?: number | undefined;
   /** Called for each letter that this process has written. */
   onMoved?: ((letter: DeadLetter) => void) | undefined;
 }
@@ -34,6 +40,8 @@ const BATCH = 50;
 /** Of what is read of the jobs of one transaction; a larger one would hold up the server. */
 const BATCH_CHARS = 4_000_000;
 const TRIES = 5;
+/** Effects outlive their letter so long: it is dropped a while after its age is over, and may be given back until then. */
+const MARGIN_MS = 7 * 86_400_000;
 /** More that wait to be moved are left to the reconciler at once. */
 const MOST_WAITING = 10_000;
 
@@ -52,14 +60,17 @@ function newWaiting(): Waiting {
 export class Mover {
   readonly #queues: QueueSet;
   readonly #transactions: Transactions;
+  readonly #effectsKeptMs: number;
   readonly #onMoved: (letter: DeadLetter) => void;
   readonly #waiting = new Map<string, Map<string, Waiting>>();
   #count = 0;
-  #pumping: Promise<void> | undefined;
+  /** By queue: one whose server is away must not hold up the others. */
+  readonly #pumping = new Map<string, Promise<void>>();
 
-  constructor({ queues, transactions, onMoved = () => undefined }: MoverOptions) {
+  constructor({ queues, transactions, lettersAgeMs = EFFECT_TTL_MS, onMoved = () => undefined }: MoverOptions) {
     this.#queues = queues;
     this.#transactions = transactions;
+    this.#effectsKeptMs = lettersAgeMs + MARGIN_MS;
     this.#onMoved = onMoved;
   }
 
@@ -73,24 +84,23 @@ export class Mover {
     ofQueue.set(jobId, waiting);
     this.#waiting.set(queue, ofQueue);
     this.#count++;
-    this.#pumping ??= this.#pump();
+    if (!this.#pumping.has(queue)) this.#pumping.set(queue, this.#pump(queue));
     return waiting.outcome;
   }
 
   /** Resolves when all that was asked for so far has been moved or left. */
   async idle(): Promise<void> {
-    await this.#pumping;
+    await Promise.all(this.#pumping.values());
   }
 
-  async #pump(): Promise<void> {
+  async #pump(queue: string): Promise<void> {
     await Promise.resolve(); // Those that are asked for in one breath go together.
     for (;;) {
-      const [next] = this.#waiting;
-      if (!next) {
-        this.#pumping = undefined; // At once, so that what is asked for next begins anew.
+      const ofQueue = this.#waiting.get(queue);
+      if (!ofQueue) {
+        this.#pumping.delete(queue); // At once, so that what is asked for next begins anew.
         return;
       }
-      const [queue, ofQueue] = next;
       const ids = [...ofQueue.keys()].slice(0, BATCH);
       const outcomes = await this.#move(queue, ids);
       for (const [id, outcome] of outcomes) {
@@ -161,6 +171,10 @@ export class Mover {
             parent,
           });
           removeJob(commands, found.origin, letter.jobId);
+        }
+        for (const { letter } of found.moves) {
+          const call = passOnEffects(this.#queues.keys, queue, letter.jobId, this.#effectsKeptMs);
+          addScript(transaction.client, commands, call);
         }
       });
       if (!replies) return undefined;

@@ -4,7 +4,7 @@ import type { JobContract } from '../contract.ts';
 import { filterShape, type DeadLetterFilter } from './filter.ts';
 import type { SkipReason } from './redriver.ts';
 
-/** Which letters are meant: the one with the id, or all that fit; `{}` is every letter of every queue. */
+/** Which letters are meant: the one with the id, or all that fit; `{}` is every letter of every queue. A field that is undefined is refused. */
 export type DeadLetterTarget = string | DeadLetterFilter;
 
 /** Options of list(). */

@@ -7,6 +7,7 @@
  */
 import { systemClock, type Clock } from '../../clock.ts';
 import { explainRedisError } from '../../redis/explain.ts';
+import { familyOf } from '../queue-names.ts';
 import type { QueueSet } from '../queue-set.ts';
 import type { MoveOutcome, Mover } from './mover.ts';
 import { Redriver } from './redriver.ts';
@@ -91,8 +92,22 @@ export class Reconciler {
   /** One round over all queues, now. Never rejects: what fails is logged and told. */
   async round(signal?: AbortSignal): Promise<Round> {
     const round: Round = { outcomes: { moved: 0, gone: 0, cancelled: 0, left: 0 }, failed: [] };
-    for (const queue of await this.#names(round)) {
-      if (signal?.aborted) break;
+    const names = await this.#names(round);
+    await Promise.all(this.#groups(names).map((queues) => this.#reconcile(queues, round, signal)));
+    return round;
+  }
+
+  /** Queues that are looked after one by one; on a Cluster those of a family, so that one whose server is away holds up no other. */
+  #groups(names: readonly string[]): string[][] {
+    if (this.#options.queues.connections.topology !== 'cluster') return [[...names]];
+    const groups = new Map<string, string[]>();
+    for (const name of names) groups.set(familyOf(name), [...(groups.get(familyOf(name)) ?? []), name]);
+    return [...groups.values()];
+  }
+
+  async #reconcile(queues: readonly string[], round: Round, signal: AbortSignal | undefined): Promise<void> {
+    for (const queue of queues) {
+      if (signal?.aborted) return;
       try {
         await this.#moveFailed(queue, round, signal);
         await this.#retention.keep(queue);
@@ -100,7 +115,6 @@ export class Reconciler {
         this.#failed(queue, error, round);
       }
     }
-    return round;
   }
 
   async #loop(signal: AbortSignal): Promise<void> {

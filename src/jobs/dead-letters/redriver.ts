@@ -2,7 +2,8 @@
  * Gives dead jobs back to a queue, and takes letters away.
  *
  * Promise: the job is added and its letter removed in one transaction, and only if the letter is there and no job has its id. So two
- * who redrive the same letter give back one job, and a process that dies leaves the letter or the job, never both and never none.
+ * who redrive the same letter give back one job, and a process that dies leaves the letter or the job, never both and never none. The
+ * results of effects that the job has had (once.ts) go with it in the same transaction, also to another queue.
  */
 import type { RedisQueueBackend } from 'bullmq';
 import type { Clock } from '../../clock.ts';
@@ -12,7 +13,8 @@ import type { QueueSet } from '../queue-set.ts';
 import { addJob, removeJob, waitingParentOf, type Parent } from '../job-commands.ts';
 import { nextLife, type DeadLetter, type Redriving } from './letter.ts';
 import type { Filed } from './shelf.ts';
-import type { Transaction, Transactions } from '../transactions.ts';
+import { addScript, type Transaction, type Transactions } from '../transactions.ts';
+import { passOnEffects } from '../worker/once.ts';
 
 /**
  * Why a letter was left where it is. `gone`: somebody else took it. `exists`: the queue has a job with that id. `duplicate`: another
@@ -67,14 +69,16 @@ export class Redriver {
     by: string | undefined,
   ): Promise<Array<'redriven' | SkipReason> | undefined> {
     const tried = new Set<Revival>();
+    const { keys } = this.#queues;
     return this.#transactions.run(from, async (transaction) => {
       const dead = transaction.backend(deadQueueOf(from));
       const target = transaction.backend(to);
-      const looks = await look(transaction, dead, target, revivals);
+      const elsewhere = (jobId: string): string | undefined => (to === from ? undefined : keys.once(from, jobId));
+      const looks = await look(transaction, dead, target, elsewhere, revivals);
       const redrivenAt = this.#clock.wallMs();
       const ready = looks.flatMap((seen, index) => {
         const revival = revivals[index];
-        return typeof seen === 'string' || !revival ? [] : [{ revival, parent: seen.parent }];
+        return typeof seen === 'string' || !revival ? [] : [{ revival, ...seen }];
       });
       const outcomes = looks.map((seen, index): 'redriven' | SkipReason => {
         const revival = revivals[index];
@@ -96,6 +100,11 @@ export class Redriver {
             parent,
           });
           removeJob(commands, dead, letter.id);
+        }
+        for (const { revival, hasEffectsElsewhere } of ready) {
+          const { jobId } = revival.letter;
+          if (hasEffectsElsewhere) commands.renameKey(keys.once(from, jobId), keys.once(to, jobId));
+          addScript(transaction.client, commands, passOnEffects(keys, to, jobId));
         }
       });
       if (!replies) {
@@ -128,12 +137,14 @@ export class Redriver {
 }
 
 /** `gone-and-there`: the letter is gone, and its job is in the queue. */
-type Look = SkipReason | 'gone-and-there' | { parent: Parent | undefined };
+type Look = SkipReason | 'gone-and-there' | { parent: Parent | undefined; hasEffectsElsewhere: boolean };
 
 async function look(
   transaction: Transaction,
   dead: RedisQueueBackend,
   target: RedisQueueBackend,
+  /** Where the effects of a job are that goes to another queue. */
+  elsewhere: (jobId: string) => string | undefined,
   revivals: readonly Revival[],
 ): Promise<Look[]> {
   const { client } = transaction;
@@ -144,7 +155,7 @@ async function look(
   await transaction.watch(
     ...revivals.flatMap((revival) => {
       const { id, jobId } = revival.letter;
-      return [dead.toKey(id), target.toKey(jobId), keyOf(revival) ?? []].flat();
+      return [dead.toKey(id), target.toKey(jobId), keyOf(revival) ?? [], elsewhere(jobId) ?? []].flat();
     }),
   );
   // Of two letters of one job or one unique key, the first takes the place within the transaction too.
@@ -153,15 +164,17 @@ async function look(
   const reads = await Promise.all(
     revivals.map(async (revival) => {
       const key = keyOf(revival);
+      const effects = elsewhere(revival.letter.jobId);
       return Promise.all([
         dead.getJobData(revival.letter.id),
         client.exists(target.toKey(revival.letter.jobId)),
         key === undefined ? null : client.exists(key),
+        effects === undefined ? 0 : client.exists(effects),
       ]);
     }),
   );
   for (const [index, revival] of revivals.entries()) {
-    const [job, exists, isDuplicate] = reads[index] ?? [undefined, 0, null];
+    const [job, exists, isDuplicate, effects] = reads[index] ?? [undefined, 0, null, 0];
     const places = [target.toKey(revival.letter.jobId), keyOf(revival) ?? []].flat();
     const [place, key] = places.map((one) => taken.has(one));
     if (!job) looks.push(exists === 1 ? 'gone-and-there' : 'gone');
@@ -170,7 +183,8 @@ async function look(
     else if (isDuplicate === 1 || key === true) looks.push('duplicate');
     else {
       for (const one of places) taken.add(one);
-      looks.push({ parent: await waitingParentOf(transaction, job, dead.toKey(revival.letter.id)) });
+      const parent = await waitingParentOf(transaction, job, dead.toKey(revival.letter.id));
+      looks.push({ parent, hasEffectsElsewhere: effects === 1 });
     }
   }
   return looks;

@@ -41,7 +41,10 @@ export class HostThread {
     this.#worker.unref();
     this.#worker.on('message', (message: FromThread) => this.#job?.receive(message));
     this.#worker.on('messageerror', (error) => this.#job?.fail(error));
-    this.#worker.on('error', (error) => (this.#uncaught = error));
+    this.#worker.on('error', (error) => {
+      this.#uncaught = error;
+      this.#isEnding = true;
+    });
     this.exited = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
         this.#onExit(code);

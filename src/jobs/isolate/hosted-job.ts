@@ -7,6 +7,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Enqueued, JobTarget } from '../producer.ts';
 import type { EnqueuePlan } from '../enqueue-options.ts';
 import type { Attempt } from '../worker/attempt.ts';
+import { unstorable } from '../worker/once.ts';
 import { carryError, rebuildError } from './carried-error.ts';
 import { rebuildFields } from './carried-value.ts';
 import type { FromThread, Question, RunMessage, ToThread } from './messages.ts';
@@ -18,6 +19,7 @@ export interface JobServices {
 }
 
 interface Effect {
+  key: string;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -99,6 +101,11 @@ export class HostedJob {
       case 'effect-failed':
         this.#takeEffect(message.ask)?.reject(rebuildError(message.error));
         break;
+      case 'effect-unstorable': {
+        const effect = this.#takeEffect(message.ask);
+        effect?.reject(unstorable(this.request.job.id, effect.key, rebuildError(message.error)));
+        break;
+      }
       case 'returned':
         this.#finish();
         this.#resolve(message.value);
@@ -123,7 +130,7 @@ export class HostedJob {
   #answer(ask: number, question: Question): Promise<unknown> {
     switch (question.about) {
       case 'once':
-        return this.#attempt.once(question.key, () => this.#effect(ask));
+        return this.#attempt.once(question.key, () => this.#effect(ask, question.key));
       case 'enqueue':
         return this.#services.send(question.target, question.json, question.plan);
       case 'children':
@@ -132,10 +139,10 @@ export class HostedJob {
   }
 
   /** Nobody has the result: the thread runs the effect. */
-  #effect(ask: number): Promise<unknown> {
+  #effect(ask: number, key: string): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#isOver) reject(this.#lost());
-      this.#effects.set(ask, { resolve, reject });
+      this.#effects.set(ask, { key, resolve, reject });
       if (!this.#isOver) this.#post({ type: 'effect', run: this.request.run, ask });
     });
   }

@@ -3,7 +3,7 @@
  * for it, meets nobody.
  *
  *   worker -> thread   run, then abort, answer, refusal, effect
- *   thread -> worker   began, then log, progress, ask, effect-done, effect-failed, and at last returned or threw
+ *   thread -> worker   began, then log, progress, ask, effect-done, effect-failed, effect-unstorable, and at last returned or threw
  */
 import type { EnqueuePlan } from '../enqueue-options.ts';
 import type { JobFacts } from '../handler.ts';
@@ -65,6 +65,8 @@ export type FromThread =
   /** What the effect returned, as JSON; undefined for what has none. */
   | { readonly type: 'effect-done'; readonly run: number; readonly ask: number; readonly json: string | undefined }
   | { readonly type: 'effect-failed'; readonly run: number; readonly ask: number; readonly error: CarriedError }
+  /** The effect has happened, but what it returned has no JSON form. */
+  | { readonly type: 'effect-unstorable'; readonly run: number; readonly ask: number; readonly error: CarriedError }
   | { readonly type: 'returned'; readonly run: number; readonly value: unknown }
   /** `isSpoiled`: the thread has loaded what it cannot load again, and should be replaced. */
   | { readonly type: 'threw'; readonly run: number; readonly error: CarriedError; readonly isSpoiled: boolean };

@@ -158,11 +158,18 @@ export class ThreadJob {
 
   async #runEffect(ask: number, effect: (() => unknown) | undefined): Promise<void> {
     const { run } = this;
+    let result: unknown;
     try {
-      const json = JSON.stringify(await effect?.()) as string | undefined;
-      this.#line.post({ type: 'effect-done', run, ask, json });
+      result = await effect?.();
     } catch (thrown) {
       this.#line.post({ type: 'effect-failed', run, ask, error: carryError(thrown) });
+      return;
+    }
+    try {
+      const json = JSON.stringify(result) as string | undefined;
+      this.#line.post({ type: 'effect-done', run, ask, json });
+    } catch (cause) {
+      this.#line.post({ type: 'effect-unstorable', run, ask, error: carryError(cause) });
     }
   }
 

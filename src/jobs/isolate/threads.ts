@@ -14,7 +14,7 @@ import { z } from 'zod';
 import type { Duration } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
 import { checkOptions } from '../../schema.ts';
-import { positiveDuration } from '../contract.ts';
+import { timeoutOption } from '../contract.ts';
 import type { Handler } from '../handler.ts';
 import type { Producer } from '../producer.ts';
 import type { RunningAttempt } from '../worker/queue-worker-options.ts';
@@ -29,9 +29,9 @@ export interface ThreadOptions {
    * process, so give the queues of isolated handlers a `concurrency` that is not far above.
    */
   max?: number | undefined;
-  /** A thread without a job ends after so long. Default `1m`. */
+  /** A thread without a job ends after so long, at most 24 days. Default `1m`. */
   idleFor?: Duration | undefined;
-  /** How long a thread may take to load the module of a handler, before the attempt fails with THREAD_DIED. Default `1m`. */
+  /** How long a thread may take to load the module of a handler, before the attempt fails with THREAD_DIED; at most 24 days. Default `1m`. */
   loadWithin?: Duration | undefined;
   /** What each thread may use, as `node:worker_threads` says; a handler that needs more memory fails with THREAD_DIED. Default: as V8 decides. */
   resourceLimits?: ResourceLimits | undefined;
@@ -42,8 +42,8 @@ const megabytes = z.number().positive().optional();
 /** The checks of ThreadOptions. */
 export const threadOptionsSchema = z.strictObject({
   max: z.number().int().min(1).max(1_000).optional(),
-  idleFor: positiveDuration.default(60_000),
-  loadWithin: positiveDuration.default(60_000),
+  idleFor: timeoutOption.default(60_000),
+  loadWithin: timeoutOption.default(60_000),
   resourceLimits: z
     .strictObject({
       maxOldGenerationSizeMb: megabytes,
@@ -153,7 +153,7 @@ class ThreadPool implements Threads {
   /** A thread that is free now, best one that has loaded the module. Undefined when all are busy. */
   #take(url: string): HostThread | undefined {
     if (this.#isClosed) throw closedError();
-    const free = [...this.#idle.keys()].toReversed();
+    const free = [...this.#idle.keys()].filter(({ isUsable }) => isUsable).toReversed();
     const thread = free.find((one) => one.hasLoaded(url)) ?? free[0];
     if (!thread) return this.#all.size < this.#max ? this.#open() : undefined;
     clearTimeout(this.#idle.get(thread));
@@ -200,7 +200,13 @@ class ThreadPool implements Threads {
       return;
     }
     // It may end the process's last work: a thread that only waits must not keep it.
-    this.#idle.set(thread, setTimeout(() => thread.terminate(), this.#options.idleFor).unref());
+    this.#idle.set(thread, setTimeout(() => this.#retire(thread), this.#options.idleFor).unref());
+  }
+
+  /** Nobody is given it from now on; until it has ended it takes up its place. */
+  #retire(thread: HostThread): void {
+    this.#idle.delete(thread);
+    thread.terminate();
   }
 
   #onExit(thread: HostThread): void {

@@ -95,11 +95,7 @@ export class ScheduleReconciler {
 
   async #isOutdated({ owner, revision }: Declarer): Promise<boolean> {
     if (revision === undefined) return false;
-    const { store } = this.#options;
-    const newest = await store.revision(owner);
-    if (newest !== undefined && newest > revision) return true;
-    if (newest !== revision) await store.setRevision(owner, revision);
-    return false;
+    return (await this.#options.store.newestRevision(owner, revision)) > revision;
   }
 
   async #declare(

@@ -89,7 +89,7 @@ export class SchedulesClient implements Schedules {
     this.#nowMs = nowMs;
     this.#ownTransactions = options.transactions ? undefined : transactions;
     this.#reconciler = new ScheduleReconciler({ store, settler, nowMs, log, maxPayloadBytes });
-    this.ticker = new Ticker({ store, settler, clock, nowMs, log, pollMs });
+    this.ticker = new Ticker({ store, settler, clock, nowMs: options.nowMs, log, pollMs });
   }
 
   async reconcile(declared: readonly Schedule[], options: ReconcileOptions = {}): Promise<Reconciled> {

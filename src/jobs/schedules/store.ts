@@ -61,6 +61,13 @@ const writeSchedule = defineScript({
   reply: (written: number) => written === 1,
 });
 
+const raiseRevision = defineScript({
+  file: 'jobs/raise-revision.lua',
+  keys: ['revisions'],
+  args: ['owner', 'revision'],
+  reply: (newest: string) => Number(newest),
+});
+
 /** The schedules under one prefix. */
 export class ScheduleStore {
   readonly queues: QueueSet;
@@ -111,14 +118,9 @@ export class ScheduleStore {
     if (await this.read(queue, id)) await this.point(id, queue);
   }
 
-  /** The newest revision that the owner has reconciled. */
-  async revision(owner: string): Promise<number | undefined> {
-    const known = await this.ask((client) => client.hget(this.#revisions, owner));
-    return known === null ? undefined : Number(known);
-  }
-
-  async setRevision(owner: string, revision: number): Promise<void> {
-    await this.ask((client) => client.hset(this.#revisions, owner, revision));
+  /** The newest revision of the owner that was ever told, this one among them. */
+  async newestRevision(owner: string, revision: number): Promise<number> {
+    return raiseRevision(this.queues.client, { revisions: this.#revisions }, { owner, revision });
   }
 
   async read(queue: string, id: string): Promise<StoredState | undefined> {

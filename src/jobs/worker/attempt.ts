@@ -236,22 +236,30 @@ export class Attempt implements JobOwnContext {
     this.#running ??= new Map();
     const running = this.#running.get(key);
     if (running) return running as Promise<T>;
-    const { client, label, clock, keys, queue, leaseMs } = this.#host;
+    const { client, clock, keys, queue, leaseMs } = this.#host;
     const store = {
       client,
-      label,
       clock,
       lock: this.#host.bullKey(`${this.id}:lock`),
       effects: keys.once(queue, this.id),
       token: this.#token,
       jobId: this.id,
       leaseMs,
+      mustGoOn: () => this.#mustGoOn(),
     };
     const result = runOnce(store, key, effect);
     this.#running.set(key, result);
     const forget = (): boolean | undefined => this.#running?.delete(key);
     result.then(forget, forget);
     return result;
+  }
+
+  /** Throws when an effect that begins now would have no attempt to belong to. Within the grace after an interruption it has. */
+  #mustGoOn(): void {
+    const { interruption } = this;
+    const isOver = this.#isEnded || this.#isOverdue;
+    if (interruption && (isOver || interruption.kind === 'lost')) throw interruption.error;
+    if (isOver) throw new MillraceError('CLOSED', `job ${this.id}: its attempt has ended already`, { jobId: this.id });
   }
 
   async #flushLog(): Promise<void> {

@@ -2,11 +2,12 @@
  * What BullMQ is told of an attempt that failed.
  *
  * The record of the attempt is the `stack` of the error, which BullMQ stores anyway, so history costs no command of its own and
- * is as atomic as the failure itself. When the job runs again rides on its options, where BullMQ's backoff finds it.
+ * is as atomic as the failure itself. Of many attempts the texts in the middle are let go (attempt-history.ts). When the job runs again rides on its options, where BullMQ's backoff finds it.
  */
 import { hostname } from 'node:os';
 import { RATE_LIMIT_ERROR, UnrecoverableError, type Job } from 'bullmq';
 import type { Logger } from '../../log.ts';
+import { trimTraces } from '../attempt-history.ts';
 import { ATTEMPT_LIMITS, formatAttempt, type AttemptOutcome, type DeathReason } from '../attempt-record.ts';
 import { backoffMs } from '../../backoff.ts';
 import type { JobContract } from '../contract.ts';
@@ -71,6 +72,7 @@ export function failureOf(failed: FailedAttempt): Failure {
     ...(reason && { reason }),
     log: attempt.logTail(ATTEMPT_LIMITS.logLines),
   });
+  if (job.stacktrace) job.stacktrace = [...trimTraces(job.stacktrace, 1)]; // BullMQ adds that of the error.
   if (!isLast && delayMs > 0) job.opts.backoff = { type: BACKOFF_TYPE, delay: delayMs };
   return { error, cause, reason, retryInMs: isLast ? undefined : delayMs };
 }

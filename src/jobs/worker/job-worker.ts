@@ -36,13 +36,14 @@ export interface JobWorkerParts {
   version: string;
   /** A job of the queue has failed for good. */
   onDead: (queue: string, jobId: string) => void;
-  /** A queue stayed silent although its worker was rebuilt: the process should end. Called once, beside the option of that name. */
-  onSilent?: ((reason: string) => void) | undefined;
 }
 
 /** Of drainFor, what is kept for aborting and handing back. */
 const RESERVE_SHARE = 0.2;
 const LONGEST_RESERVE_MS = 2_000;
+/** Of drainFor, what is left to those who close what the worker has used. */
+const REST_SHARE = 0.04;
+const LONGEST_REST_MS = 500;
 /** Between the abort of a drain and the moment when the job is handed back all the same. */
 const RELEASE_GRACE_SHARE = 0.5;
 /** A block of the event loop as long as this part of the lease stops the fetching for a while. */
@@ -75,7 +76,6 @@ export class JobWorker {
       onSilent: (reason) => {
         core.log.error(`${reason}; this process should be replaced`);
         options.onSilent?.(reason);
-        parts.onSilent?.(reason);
       },
     });
     this.#loop = watchEventLoop({ clock: core.clock, onBlocked: (blockedMs) => this.#onBlocked(blockedMs) });
@@ -89,6 +89,11 @@ export class JobWorker {
   /** How many jobs run now. */
   get activeCount(): number {
     return this.#queues.reduce((sum, { running }) => sum + running.size, 0);
+  }
+
+  /** How long stop() may take, with what comes after it. */
+  get drainForMs(): number {
+    return this.#parts.options.drainFor;
   }
 
   /** Begins to take jobs. Safe to call twice. */
@@ -142,10 +147,11 @@ export class JobWorker {
   async #drain(): Promise<void> {
     const { core, options } = this.#parts;
     const reserveMs = Math.min(options.drainFor * RESERVE_SHARE, LONGEST_RESERVE_MS);
+    const restMs = Math.min(options.drainFor * REST_SHARE, LONGEST_REST_MS);
     const ended = Promise.all(this.#queues.map((queue) => queue.close()));
     if (this.activeCount > 0)
       core.log.info({ active: this.activeCount }, `draining for up to ${formatMs(options.drainFor)}`);
-    if (await isWithin(ended, options.drainFor - reserveMs)) return;
+    if (await isWithin(ended, options.drainFor - reserveMs - restMs)) return;
     core.log.warn({ active: this.activeCount }, 'handing unfinished jobs back to their queues');
     this.#release(reserveMs * RELEASE_GRACE_SHARE);
     if (await isWithin(ended, reserveMs)) return;

@@ -1,19 +1,23 @@
 /**
  * Effects that a job has once, over all its attempts.
  *
- * Promise: a later attempt is given the stored result and does not run the effect again. Only the holder of the job's lease can
- * store (a script compares BullMQ's lock), so a worker that was paused past its lease can not; it is told LEASE_LOST.
- * What is left: between the effect and the storing of its result lies one round trip. Who dies there, or has lost the lease, leaves an
- * effect without a result, and the next attempt runs it again. Give the effect's receiver a key of its own where even that must not be.
- * Redis down: storing is tried as long as the lease lasts without a renewal; then the attempt fails.
+ * Promise: a later attempt is given the stored result and does not run the effect again. Only the holder of the job's lease can begin an
+ * effect and store its result (scripts compare BullMQ's lock), so a worker that was paused past its lease can do neither; it is told
+ * LEASE_LOST. An attempt that was given up begins no effect either.
+ * What is left: from the look at the lease until the result is stored passes the time of the effect, and one round trip. Who dies within
+ * it, or loses the lease, leaves an effect without a result, and the next attempt runs it again, perhaps beside it. Give the effect's
+ * receiver a key of its own where even that must not be.
+ * Results are kept for EFFECT_TTL_MS after the last call, and of a dead job for as long as its letter (mover.ts).
+ * Redis down: both are tried as long as the lease lasts without a renewal, looking only while the attempt may go on; then the attempt
+ * fails.
  */
 import type { Clock } from '../../clock.ts';
 import { isMillraceError, MillraceError, type ErrorCode } from '../../errors.ts';
 import type { RedisClient } from '../../redis/clients.ts';
-import { explainRedisError } from '../../redis/explain.ts';
-import { defineScript } from '../../redis/script.ts';
+import { defineScript, type PreparedCall } from '../../redis/script.ts';
+import type { JobKeys } from '../queue-names.ts';
 
-/** Results outlive their job's retries, its time as a dead letter and its redrive. */
+/** Results outlive their job's retries, however late they come. */
 export const EFFECT_TTL_MS = 30 * 86_400_000;
 const LONGEST_KEY = 1_000;
 const RETRY_AFTER_MS = 100;
@@ -28,6 +32,13 @@ const PASSING: readonly ErrorCode[] = [
   'REDIS_WRITES_REFUSED',
 ];
 
+const readOnce = defineScript({
+  file: 'jobs/read-once.lua',
+  keys: ['lock', 'effects'],
+  args: ['token', 'effect', 'ttlMs'],
+  reply: ([isHeld, result]: [number, string | null]) => ({ isHeld: isHeld === 1, result }),
+});
+
 const storeOnce = defineScript({
   file: 'jobs/store-once.lua',
   keys: ['lock', 'effects'],
@@ -35,10 +46,16 @@ const storeOnce = defineScript({
   reply: (stored: number) => stored === 1,
 });
 
+const passOn = defineScript({
+  file: 'jobs/pass-on-effects.lua',
+  keys: ['effects', 'cancels'],
+  args: ['jobId', 'ttlMs'],
+  reply: (had: number) => had === 1,
+});
+
 /** Where the effects of one attempt are stored. */
 export interface EffectStore {
   client: RedisClient;
-  label: string;
   clock: Clock;
   /** BullMQ's lock of the job. */
   lock: string;
@@ -47,39 +64,56 @@ export interface EffectStore {
   jobId: string;
   /** How long the lease lasts without a renewal. */
   leaseMs: number;
+  /** Throws once the attempt may begin no effect any more. */
+  mustGoOn: () => void;
 }
 
-/** Runs the effect unless an attempt of the job has its result. @throws MillraceError LEASE_LOST */
+/** Runs the effect unless an attempt of the job has its result. @throws MillraceError LEASE_LOST, and what mustGoOn() throws */
 export async function runOnce<T>(store: EffectStore, key: string, effect: () => Promise<T> | T): Promise<T> {
   if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY) {
     const message = `once: expected a key of 1 to ${LONGEST_KEY} characters`;
     throw new MillraceError('OPTIONS_INVALID', message, { key });
   }
+  store.mustGoOn();
   const stored = await read(store, key);
   if (stored !== null) return (stored === '' ? undefined : JSON.parse(stored)) as T;
+  store.mustGoOn(); // The answer may have been long in coming.
   const result = await effect();
   await write(store, key, toJson(store, key, result));
   return result;
 }
 
-async function read(store: EffectStore, key: string): Promise<string | null> {
-  return persistently(store, async () => {
-    try {
-      return await store.client.hget(store.effects, key);
-    } catch (error) {
-      throw explainRedisError(error, store.label);
-    }
-  });
+async function read(store: EffectStore, effect: string): Promise<string | null> {
+  const { client, lock, effects, token, jobId } = store;
+  const { isHeld, result } = await persistently(
+    store,
+    () => readOnce(client, { lock, effects }, { token, effect, ttlMs: EFFECT_TTL_MS }),
+    store.mustGoOn,
+  );
+  if (isHeld) return result;
+  const message = `job ${jobId}: the lease was lost before the effect "${effect}" began; another attempt may run it`;
+  throw new MillraceError('LEASE_LOST', message, { jobId, effect });
 }
 
-/** Empty for undefined. A result that cannot be stored ends the job, because each further attempt would repeat the effect. */
+/** What becomes of the effects of a job that dies in a queue or is given back to it; a call for the transaction that moves it. */
+export function passOnEffects(keys: JobKeys, queue: string, jobId: string, keptMs = 0): PreparedCall<boolean> {
+  const ttlMs = Math.max(EFFECT_TTL_MS, keptMs);
+  return passOn.prepare({ effects: keys.once(queue, jobId), cancels: keys.cancels(queue) }, { jobId, ttlMs });
+}
+
+/** Empty for undefined. */
 function toJson({ jobId }: EffectStore, effect: string, result: unknown): string {
   try {
     return JSON.stringify(result) ?? '';
   } catch (cause) {
-    const message = `job ${jobId}: what the effect "${effect}" returned has no JSON form; it has happened, and would happen again`;
-    throw new MillraceError('JOB_UNRECOVERABLE', message, { jobId, effect, cause });
+    throw unstorable(jobId, effect, cause);
   }
+}
+
+/** A result that cannot be stored ends the job, because each further attempt would repeat the effect. */
+export function unstorable(jobId: string, effect: string, cause: unknown): MillraceError {
+  const message = `job ${jobId}: what the effect "${effect}" returned has no JSON form; it has happened, and would happen again`;
+  return new MillraceError('JOB_UNRECOVERABLE', message, { jobId, effect, cause });
 }
 
 async function write(store: EffectStore, effect: string, result: string): Promise<void> {
@@ -96,7 +130,11 @@ async function write(store: EffectStore, effect: string, result: string): Promis
 }
 
 /** Asks again while Redis is away, for as long as the lease may last: to fail the attempt would not bring Redis back. */
-async function persistently<T>({ clock, leaseMs }: EffectStore, ask: () => Promise<T>): Promise<T> {
+async function persistently<T>(
+  { clock, leaseMs }: EffectStore,
+  ask: () => Promise<T>,
+  mustGoOn: () => void = () => undefined,
+): Promise<T> {
   const until = clock.monotonicMs() + leaseMs;
   for (let tries = 1; ; tries++) {
     try {
@@ -104,7 +142,9 @@ async function persistently<T>({ clock, leaseMs }: EffectStore, ask: () => Promi
     } catch (error) {
       const isPassing = isMillraceError(error) && PASSING.includes(error.code);
       if (!isPassing || clock.monotonicMs() >= until) throw error;
+      mustGoOn();
       await clock.sleep(Math.min(RETRY_AFTER_MS * tries, LONGEST_RETRY_MS));
+      mustGoOn();
     }
   }
 }

@@ -5,6 +5,7 @@
  * of those in a row only the last one's text is kept, which tells with which of them they began.
  */
 import { hostname } from 'node:os';
+import { trimTraces } from '../attempt-history.ts';
 import { ATTEMPT_LIMITS, formatAttempt, parseAttempt, type AttemptRecord } from '../attempt-record.ts';
 import { describeError } from '../../describe-error.ts';
 import type { EndedAttempt } from './failed-attempt.ts';
@@ -43,5 +44,5 @@ export function addPostponed(
     outcome: 'postponed',
     error: { ...error, stack: `${error.name}: ${error.message}` },
   });
-  return [...(isRow ? traces.slice(0, -1) : traces), text];
+  return [...trimTraces([...(isRow ? traces.slice(0, -1) : traces), text])];
 }

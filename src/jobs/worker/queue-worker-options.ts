@@ -43,3 +43,17 @@ export interface QueueWorkerOptions {
   /** The job that somebody waits for has finished. */
   onAwaited: (queue: string, jobId: string) => void;
 }
+
+/** How long BullMQ keeps a completed job; the age is in seconds. */
+export type Keep = { age?: number; count: number };
+
+export const NONE_KEPT: Keep = { count: 0 };
+
+/** What the most patient of the contracts says: whichever job completes, BullMQ trims all completed jobs of the queue by what that one says. */
+export function keepMost(handlers: readonly Handler[]): Keep {
+  const kept = handlers.map(({ contract }) => contract.retention).filter(({ count }) => count > 0);
+  return {
+    age: Math.ceil(Math.max(0, ...kept.map(({ ageMs }) => ageMs)) / 1_000),
+    count: Math.max(0, ...kept.map(({ count }) => count)),
+  };
+}

@@ -11,6 +11,7 @@ import type { AttemptOutcome } from '../attempt-record.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import type { Handler } from '../handler.ts';
 import type { JobMeter } from '../job-metrics.ts';
+import { keepResult } from '../wait.ts';
 import { AttemptTimeouts } from './attempt-timeouts.ts';
 import { waitedMs, type Attempt, type AttemptHost } from './attempt.ts';
 import { cancelledError, Cancellations } from './cancellations.ts';
@@ -19,21 +20,22 @@ import { Leases } from './leases.ts';
 import { handBack, putOff } from './moves.ts';
 import { tracesOf } from './postponement.ts';
 import { PUT_OFF_MS } from './quarantine.ts';
-import type { QueueWorkerOptions, RunningAttempt } from './queue-worker-options.ts';
+import {
+  keepMost,
+  NONE_KEPT,
+  type Keep,
+  type QueueWorkerOptions,
+  type RunningAttempt,
+} from './queue-worker-options.ts';
 import { checkExpiry, checkPoison, checkResult, parseInput, Refusal, upgradeInput, versionsOf } from './refusal.ts';
 import { Strangers } from './strangers.ts';
 
-/** Results that somebody waits for are kept at least so long. */
-const AWAITED_AGE_S = 60;
 /** How long a worker waits before it asks again for a job, when the connection was lost: BullMQ's 15 s are long for a restart. */
 const RETRY_AFTER_MS = 1_000;
 /** Never reached: how many stalls are too many is decided here, so that the reason is told. */
 const NO_MAX_STALLS = 1_000_000;
 /** How long a job that still runs here without its lease is put off, beyond the grace after which that run has ended. */
 const LEFTOVER_MS = 100;
-
-/** How long BullMQ keeps a completed job; the age is in seconds. */
-type Keep = { age?: number; count: number };
 
 /** A handler with what is looked up for every job. */
 interface Route {
@@ -89,10 +91,11 @@ export class QueueWorker {
       log: host.log,
     });
     this.#strangers = new Strangers(host, queue.name, options.strangerGraceMs);
+    const keep = keepMost(handlers);
     this.#routes = new Map(
       handlers.map((handler) => {
         const { name, retention } = handler.contract;
-        return [name, { handler, meter: meter(name), keep: keepJobs(retention) }];
+        return [name, { handler, meter: meter(name), keep: retention.count === 0 ? NONE_KEPT : keep }];
       }),
     );
     this.#worker = this.#open();
@@ -213,7 +216,8 @@ export class QueueWorker {
     if (this.running.has(job.id ?? '')) await putOff(job, host.graceMs + LEFTOVER_MS, host);
     const attempt = new AttemptOf(this.#attemptHost, job, token);
     const route = this.#routes.get(job.name);
-    this.takenAtMs = host.clock.monotonicMs();
+    const takenAtMs = host.clock.monotonicMs();
+    this.takenAtMs = takenAtMs;
     this.running.set(attempt.id, attempt);
     try {
       const result = await this.#run(route, job, attempt);
@@ -221,11 +225,12 @@ export class QueueWorker {
       attempt.endTimers();
       if (attempt.hasLoose) await attempt.end();
       if (attempt.hasEffects) this.#effectful.add(job);
-      route?.meter.ran(host.clock.wallMs() - attempt.startedAt);
-      route?.meter.outcome('completed');
+      if ((job.opts as StoredOptions).wait) await keepResult(host, this.name, attempt.id, result);
+      route?.meter.ran(host.clock.monotonicMs() - takenAtMs);
       return result;
     } catch (thrown) {
       await attempt.end();
+      (route?.meter ?? this.#options.meter(job.name)).ran(host.clock.monotonicMs() - takenAtMs);
       return await this.#settle(thrown, job, attempt, route);
     } finally {
       if (job.stalledCounter > 0) this.#options.quarantine.leave(attempt.id);
@@ -241,7 +246,7 @@ export class QueueWorker {
     const { handler, meter, keep } = route;
     const { contract } = handler;
     const stored: StoredOptions = job.opts;
-    job.opts.removeOnComplete = stored.wait ? { age: Math.max(AWAITED_AGE_S, keep.age ?? 0) } : keep;
+    job.opts.removeOnComplete = keep;
     if (job.attemptsStarted === 1) {
       meter.waited(waitedMs(job, attempt.startedAt));
       checkExpiry(handler, job, attempt.startedAt);
@@ -282,7 +287,6 @@ export class QueueWorker {
   async #settle(thrown: unknown, job: Job, attempt: Attempt, route: Route | undefined): Promise<unknown> {
     const { host } = this.#options;
     const meter = route?.meter ?? this.#options.meter(job.name);
-    meter.ran(host.clock.wallMs() - attempt.startedAt);
     switch (attempt.interruption?.kind) {
       case 'released':
         meter.outcome('released');
@@ -309,11 +313,11 @@ export class QueueWorker {
     this.#cancelled.add(job);
     this.#options.host.log.info({ jobId: job.id, job: job.name, queue: this.name }, error.message);
     if (!job.parent) {
-      job.opts.removeOnComplete = { count: 0 };
+      job.opts.removeOnComplete = NONE_KEPT;
       return undefined;
     }
     // Its parent must hear of it as of a child that failed; nothing of it is left in the failed set.
-    job.opts.removeOnFail = { count: 0 };
+    job.opts.removeOnFail = NONE_KEPT;
     throw this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, undefined);
   }
 
@@ -340,8 +344,9 @@ export class QueueWorker {
   #onCompleted(job: Job): void {
     const { id = '' } = job;
     const { host, onAwaited } = this.#options;
-    if ((job.opts as StoredOptions).wait) onAwaited(this.name, id);
     if (this.#cancelled.has(job)) void this.#cancellations.forget(this.name, id);
+    else this.#routes.get(job.name)?.meter.outcome('completed'); // Not sooner: BullMQ refuses who has lost the lease.
+    if ((job.opts as StoredOptions).wait) onAwaited(this.name, id);
     if (!this.#effectful.has(job)) return;
     host.client.unlink(host.keys.once(this.name, id)).catch((error: unknown) => this.#onError(error)); // They expire.
   }
@@ -383,8 +388,4 @@ function letGo(worker: Worker): void {
 function putOffError(jobId: string, delayMs: number): MillraceError {
   const message = `job ${jobId} waits: another job that may have ended its worker runs in this process`;
   return new MillraceError('JOB_POSTPONED', message, { jobId, delayMs });
-}
-
-function keepJobs({ ageMs, count }: { ageMs: number; count: number }): Keep {
-  return count === 0 ? { count: 0 } : { age: Math.ceil(ageMs / 1_000), count };
 }

@@ -26,7 +26,12 @@ export function refusalOf(thrown: unknown): DeathReason | undefined {
   return isBullMq || isMillraceError(thrown, 'JOB_UNRECOVERABLE') ? 'unrecoverable' : undefined;
 }
 
-/** @throws Refusal for a job that was not started in time. One that may have been rescheduled never is: when it was due is not known. */
+/**
+ * The time of the enqueue is by the clock of whoever enqueued, that of the start by this machine's: what they differ by is added to the wait,
+ * or taken from it.
+ *
+ * @throws Refusal for a job that was not started in time. One that may have been rescheduled never is: when it was due is not known.
+ */
 export function checkExpiry({ contract }: Handler, job: Job, startedAt: number): void {
   const expiresInMs = (job.opts as StoredOptions).exp ?? contract.expiresInMs;
   if (expiresInMs === undefined || job.opts.deduplication?.reschedule) return;

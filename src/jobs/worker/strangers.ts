@@ -2,13 +2,14 @@
  * Jobs that this process does not know how to run, though another one may: while a deploy goes on, workers of both releases are there.
  *
  * Such a job is put off without using up an attempt, again and again, until it is known for as long as the grace; then it is a dead
- * letter. When it was first met stands in Redis, so that all workers agree, however long the job had been delayed or tried before.
+ * letter. When it was first met stands in Redis, by its clock, so that all workers agree, however long the job had been delayed or tried
+ * before.
  */
 import type { Job } from 'bullmq';
-import type { Clock } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
+import { defineScript } from '../../redis/script.ts';
 import type { JobKeys } from '../queue-names.ts';
 import { Refusal } from './refusal.ts';
 
@@ -16,6 +17,13 @@ import { Refusal } from './refusal.ts';
 const DELAY_MS = 5_000;
 /** How much longer than the grace it is known when a job was first met. */
 const KEPT_BEYOND_MS = 3_600_000;
+
+const meetStranger = defineScript({
+  file: 'jobs/meet-stranger.lua',
+  keys: ['met'],
+  args: ['ttlMs'],
+  reply: (knownMs: number) => knownMs,
+});
 
 /** What of a job is not known here. */
 export interface Strangeness {
@@ -26,11 +34,11 @@ export interface Strangeness {
 
 /** The jobs of one queue that are not known here. */
 export class Strangers {
-  readonly #host: { clock: Clock; log: Logger; client: RedisClient; keys: JobKeys };
+  readonly #host: { log: Logger; client: RedisClient; keys: JobKeys };
   readonly #queue: string;
   readonly #graceMs: number;
 
-  constructor(host: { clock: Clock; log: Logger; client: RedisClient; keys: JobKeys }, queue: string, graceMs: number) {
+  constructor(host: { log: Logger; client: RedisClient; keys: JobKeys }, queue: string, graceMs: number) {
     this.#host = host;
     this.#queue = queue;
     this.#graceMs = graceMs;
@@ -47,12 +55,10 @@ export class Strangers {
 
   /** How long ago the job was first met. */
   async #knownMs(job: Job): Promise<number> {
-    const { clock, client, keys, log } = this.#host;
-    const nowMs = clock.wallMs();
+    const { client, keys, log } = this.#host;
     try {
-      const key = keys.ledger(this.#queue, 'stranger', job.id ?? '');
-      const met = await client.set(key, nowMs, 'PX', this.#graceMs + KEPT_BEYOND_MS, 'NX', 'GET');
-      return met === null ? 0 : nowMs - Number(met);
+      const met = keys.ledger(this.#queue, 'stranger', job.id ?? '');
+      return await meetStranger(client, { met }, { ttlMs: this.#graceMs + KEPT_BEYOND_MS });
     } catch (error) {
       log.debug({ jobId: job.id, err: error }, 'not known since when the job waits for its handler');
       return 0; // It is put off once more.

@@ -48,6 +48,18 @@ describe('looking', () => {
     expect(pages.flat().filter((id) => id.startsWith('m'))).toEqual(mails.toReversed());
   });
 
+  test('a field that is undefined is refused by what acts: it would mean every letter', async () => {
+    for (const field of ['fingerprint', 'queue', 'contract'] as const) {
+      const error = await failureOf(all.letters.discard({ [field]: undefined }), 'OPTIONS_INVALID');
+      expect(error.message).toBe(
+        `deadLetters.discard: ${field}: expected a value, got undefined; leave it out to mean any`,
+      );
+      await failureOf(all.letters.redrive({ queue: 'mail', [field]: undefined }), 'OPTIONS_INVALID');
+    }
+    await failureOf(all.letters.discard(undefined as never), 'OPTIONS_INVALID');
+    expect(await all.letters.count({ queue: undefined })).toBe(122);
+  });
+
   test('a page goes on where the last has ended, whatever came and went meanwhile', async () => {
     const own = new Graves(running().redis);
     const ids = Array.from({ length: 9 }, (_, index) => `p${index}`);

@@ -38,6 +38,7 @@ export interface GravesOptions {
   prefix?: string;
   onStep?: (step: Step) => void | Promise<void>;
   onMoved?: MoverOptions['onMoved'];
+  lettersAgeMs?: MoverOptions['lettersAgeMs'];
   letters?: DeadLettersOptions;
 }
 
@@ -56,7 +57,8 @@ export class Graves {
     this.connections = createConnections({ ...redis, commandTimeout: 3_000 });
     this.queues = new QueueSet(this.connections, this.prefix);
     this.transactions = new Transactions(this.queues, { onStep: options.onStep });
-    this.mover = new Mover({ queues: this.queues, transactions: this.transactions, onMoved: options.onMoved });
+    const { queues, transactions } = this;
+    this.mover = new Mover({ queues, transactions, onMoved: options.onMoved, lettersAgeMs: options.lettersAgeMs });
     this.letters = createDeadLetters(this.queues, { transactions: this.transactions, ...options.letters });
   }
 

@@ -84,7 +84,10 @@ test('a letter whose unique key another job has by now is left, and gives the ke
 
 test('goes to another queue, and remembers from where', async () => {
   const all = await buried([{ id: 'a' }, { id: 'b', queue: 'billing' }]);
+  const { client, keys } = all.queues;
+  await client.hset(keys.once('mail', 'a'), 'paid', '"receipt"');
   expect(await all.letters.redrive('a~0', { to: 'billing', by: 'ada' })).toMatchObject({ redriven: 1 });
+  expect(await client.hgetall(keys.once('billing', 'a')), 'effects of once()').toEqual({ paid: '"receipt"' });
   await all.failNext('billing', new Error('there too'));
   await all.mover.moved('billing', 'a');
   expect(await all.letters.get('a~1')).toMatchObject({ queue: 'billing', history: [{ by: 'ada', queue: 'mail' }] });

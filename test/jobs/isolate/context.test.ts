@@ -76,6 +76,15 @@ describe('the context of an isolated handler', () => {
     expect(await perform(working(), 'once-fails')).toBe(true);
   });
 
+  test('ends the job when the result of an effect has no JSON form, because every attempt would repeat it', async () => {
+    const all = working();
+    const { id } = await all.jobs.enqueue(act, { act: 'once-unstorable' }, { attempts: 3 });
+    const { history, log } = await comesTo(all, id, 'failed');
+    const message = expect.stringMatching(/the effect "paid" returned has no JSON form/);
+    expect(history).toMatchObject([{ reason: 'unrecoverable', error: { code: 'JOB_UNRECOVERABLE', message } }]);
+    expect(log.filter((line) => line.includes('paid'))).toHaveLength(1);
+  });
+
   test('does not store the effect of an attempt that lost its lease', async () => {
     const all = working();
     const id = await begin(all, 'once-slowly');

@@ -1,8 +1,10 @@
 /** The threads themselves: how many there are, which is used, what they load, and that none is left. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Worker as ThreadOfNode } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { handle } from '../../../src/jobs/handler.ts';
 import { createThreads } from '../../../src/jobs/isolate/threads.ts';
 import { eventually } from '../../support/eventually.ts';
+import { gate } from '../../support/gate.ts';
 import { begin, comesTo, enqueueAct, perform } from '../../support/isolated.ts';
 import { ownedJobs } from '../../support/jobs.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
@@ -10,6 +12,7 @@ import acts from './handlers/acts.ts';
 import { astray } from './handlers/contracts.ts';
 import ofPackage from './handlers/of-package.ts';
 
+const noTimeout = { holdTimeout: () => undefined, startTimeout: () => undefined };
 const jobsOf = ownedJobs();
 let server: TestServer;
 beforeAll(async () => {
@@ -48,6 +51,22 @@ describe('threads', () => {
     expect(await perform(all, 'thread')).not.toBe(before);
   });
 
+  test('are given no job once they are ending', async () => {
+    const all = jobsOf({ redis: { url: server.url }, threads: { max: 1, idleFor: '50ms' } });
+    const next = gate<unknown>();
+    const spy = vi.spyOn(ThreadOfNode.prototype, 'terminate');
+    onTestFinished(() => spy.mockRestore());
+    spy.mockImplementationOnce(function (this: ThreadOfNode) {
+      const ended = this.terminate(); // The real one, from the second call on.
+      const attempt = { signal: new AbortController().signal, job: { id: 'next', name: 'isolated.act' }, ...noTimeout };
+      next.open(all.threads.execute(acts, undefined, attempt as never, { act: 'thread' }));
+      return ended;
+    });
+    all.work({ handlers: [acts] });
+    const before = await perform(all, 'thread');
+    expect(await next.opened).not.toBe(before);
+  });
+
   test('are all gone after close(), whatever they run', async () => {
     const all = jobsOf({ redis: { url: server.url }, threads: { max: 2 } });
     all.work({ handlers: [acts], drainFor: 0 });
@@ -64,6 +83,8 @@ describe('threads', () => {
     const { jobs } = jobsOf({ redis: { url: server.url } });
     const { producer } = jobs.core;
     expect(() => createThreads({ producer, options: { max: 0 } })).toThrow(/threads: max/);
+    expect(() => createThreads({ producer, options: { idleFor: '30d' } })).toThrow(/idleFor: expected at most 24 days/);
+    expect(() => createThreads({ producer, options: { loadWithin: '30d' } })).toThrow(/loadWithin: expected at most/);
     expect(() => createThreads({ producer, options: { maxx: 1 } as never })).toThrow(/maxx, did you mean max/);
   });
 });

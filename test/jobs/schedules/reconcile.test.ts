@@ -116,6 +116,13 @@ describe.each(['standalone', 'cluster'] as const)('on %s', (topology) => {
     expect(await place.schedules.list()).toMatchObject([{ id: 'nightly', input: { kind: 'next' }, revision: 8 }]);
   });
 
+  test('of many that start at once the newest revision is remembered', async () => {
+    const place = open();
+    const revisions = Array.from({ length: 10 }, (_, index) => 10 - index);
+    await Promise.all(revisions.map((revision) => place.schedules.reconcile([], { revision })));
+    expect(await place.schedules.reconcile([nightly], { revision: 9 })).toEqual({ ...nothing, newer: ['nightly'] });
+  });
+
   test('without revisions, who starts last wins', async () => {
     const place = open();
     const next = schedule(report, { kind: 'next' }, { id: 'nightly', every: '1h' });

@@ -1,5 +1,5 @@
 /** Cancelling from anywhere: in every state, from another process's client, heard or not. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { handle } from '../../../src/jobs/handler.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -57,6 +57,37 @@ describe('a job that does not run', () => {
     });
     expect(await all.jobs.enqueueAndWait(contractOf('cancel.next'), {})).toBe('next');
     expect(ran).toBe(false);
+  });
+
+  test.each([
+    ['it is looked at', 1],
+    ['it is removed', 2],
+  ])('that runs and completes while %s has finished, and stays', async (_when, look) => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const contract = contractOf('cancel.overtaken');
+    const { id } = await all.jobs.enqueue(contract, {});
+    const { queue } = all.jobs.core.queues.get('cancel');
+    const getJob = queue.getJob.bind(queue);
+    let looks = 0;
+    vi.spyOn(queue, 'getJob').mockImplementation(async (jobId) => {
+      const job = await getJob(jobId);
+      if (++looks !== look) return job;
+      all.work({ handlers: [handle(contract, () => 'ran')] });
+      await eventually(async () => expect(await queue.getCompletedCount()).toBe(1));
+      return job;
+    });
+    expect(await all.jobs.cancel(id)).toEqual({ status: 'finished' });
+    vi.restoreAllMocks();
+    expect(await all.jobs.get(id)).toMatchObject({ state: 'completed', result: 'ran' });
+  });
+
+  test('what BullMQ keeps beside its jobs is no job', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    await all.jobs.enqueue(contractOf('cancel.beside'), {});
+    for (const key of ['wait', 'meta', 'events', 'marker', 'id']) {
+      expect(await all.jobs.get(key)).toBeUndefined();
+      expect(await all.jobs.cancel(key)).toEqual({ status: 'unknown' });
+    }
   });
 
   test('that is between two attempts is removed, and its history is kept', async () => {

@@ -1,5 +1,6 @@
 /** How many jobs of a queue run at once, what the worker refuses at its start, and how it counts outcomes. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../../src/clock.ts';
 import { handle } from '../../../src/jobs/handler.ts';
 import { JobsClient } from '../../../src/jobs/jobs.ts';
 import { JobWorker } from '../../../src/jobs/worker/job-worker.ts';
@@ -8,7 +9,9 @@ import { createMetrics } from '../../../src/metrics/registry.ts';
 import { createConnections } from '../../../src/redis/connect.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
+import { valueIn } from '../../support/exposition.ts';
 import { ownedJobs } from '../../support/jobs.ts';
+import { collectLog } from '../../support/log-lines.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 
@@ -19,6 +22,15 @@ beforeAll(async () => {
   server = await startRedis();
 });
 afterAll(() => server.stop());
+
+test.each(['grace', 'lease', 'stalledCheck', 'silentFor'] as const)(
+  '%s is refused where a timer of Node would fire at once',
+  (option) => {
+    const handlers = [handle(contractOf('small.a'), () => undefined)];
+    expect(() => workerOptionsSchema.parse({ handlers, [option]: '25d' })).toThrow(/expected at most 24 days/);
+    expect(workerOptionsSchema.parse({ handlers, [option]: '24d' })[option]).toBe(24 * 86_400_000);
+  },
+);
 
 describe('concurrency', () => {
   test('is that of each queue, shared by its handlers', async () => {
@@ -93,9 +105,39 @@ describe('the outcomes', () => {
     await eventually(async () =>
       expect(await jobs.counts('count')).toMatchObject({ completed: 2, failed: 2, active: 0 }),
     );
-    const text = await registry.render();
-    const counted = (outcome: string): number =>
-      Number(new RegExp(`outcome="${outcome}"[^}]*} (\\d+)`).exec(text)?.[1] ?? Number.NaN);
-    expect(['completed', 'retried', 'dead', 'timeout', 'cancelled', 'lost'].map(counted)).toEqual([2, 2, 1, 2, 1, 0]);
+    await eventually(async () => {
+      const text = await registry.render();
+      const counted = (outcome: string): number =>
+        Number(new RegExp(`outcome="${outcome}"[^}]*} (\\d+)`).exec(text)?.[1] ?? Number.NaN);
+      expect(['completed', 'retried', 'dead', 'timeout', 'cancelled', 'lost'].map(counted)).toEqual([2, 2, 1, 2, 1, 0]);
+    });
+  });
+
+  test('count no completed job whose lease was gone, and no time that a clock has jumped', async () => {
+    const lines = collectLog();
+    const registry = createMetrics();
+    let jumpedMs = 0;
+    const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + jumpedMs };
+    const all = jobsOf({ redis: { url: server.url }, registry, clock, log: lines.log });
+    const contract = contractOf('jump.job', { attempts: 1 });
+    all.work({
+      handlers: [
+        handle(contract, async ({ isLost }, { job }) => {
+          jumpedMs += 3_600_000;
+          if (isLost === true)
+            await all.connections.commands().del(all.jobs.core.queues.get('jump').key(`${job.id}:lock`));
+        }),
+      ],
+    });
+    await all.jobs.enqueue(contract, { isLost: true });
+    await eventually(() => expect(JSON.stringify(lines.all())).toContain('Missing lock'));
+    await all.jobs.enqueue(contract, {});
+    await eventually(async () => {
+      const text = await registry.render();
+      expect(
+        valueIn(text, 'millrace_jobs_finished_total', { queue: 'jump', contract: 'jump.job', outcome: 'completed' }),
+      ).toBe(1);
+      expect(valueIn(text, 'millrace_job_run_seconds_sum', { queue: 'jump', contract: 'jump.job' })).toBeLessThan(60);
+    });
   });
 });

@@ -1,12 +1,14 @@
 /** Effects that a job has once, over all its attempts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/clock.ts';
+import { MillraceError } from '../../../src/errors.ts';
 import { handle, unrecoverable } from '../../../src/jobs/handler.ts';
 import { runOnce, type EffectStore } from '../../../src/jobs/worker/once.ts';
 import { createConnections } from '../../../src/redis/connect.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
 import { failureOf } from '../../support/failures.ts';
+import { gate, untilAborted } from '../../support/gate.ts';
 import { ends, ownedJobs } from '../../support/jobs.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startProxy } from '../../support/proxy.ts';
@@ -25,13 +27,13 @@ async function storeOf(url: string, jobId: string): Promise<EffectStore> {
   const connections = own(createConnections({ url }));
   const store = {
     client: connections.commands(),
-    label: connections.label,
     clock: systemClock,
     lock: `{o}:${jobId}:lock`,
     effects: `{o}:${jobId}:effects`,
     token: 'mine',
     jobId,
     leaseMs: 2_000,
+    mustGoOn: () => undefined,
   };
   await server.ask((redis) => redis.set(store.lock, 'mine'));
   return store;
@@ -157,6 +159,115 @@ describe('a holder that lost its lease', () => {
     expect(error.facts).toMatchObject({ jobId: store.jobId, effect: 'a' });
     expect(await server.ask((redis) => redis.exists(store.effects))).toBe(0);
   });
+
+  test.each([
+    ['expired', null],
+    ["is another's", 'yours'],
+  ])('because the lock %s begins no effect, and is given no result', async (_what, lock) => {
+    const store = await storeOf(server.url, `late-${String(lock)}`);
+    await runOnce(store, 'done', () => 1);
+    await server.ask(async (redis) => (lock === null ? redis.del(store.lock) : redis.set(store.lock, lock)));
+    let runs = 0;
+    for (const key of ['done', 'a']) {
+      const error = await failureOf(
+        runOnce(store, key, () => ++runs),
+        'LEASE_LOST',
+      );
+      expect(error.facts).toMatchObject({ jobId: store.jobId, effect: key });
+    }
+    expect(runs).toBe(0);
+  });
+});
+
+describe('an attempt that was given up', () => {
+  test('begins no effect, and says why', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const contract = contractOf('once.overdue', { attempts: 1, timeout: '50ms' });
+    const late = gate();
+    const outcome = gate<unknown>();
+    let runs = 0;
+    all.work({
+      grace: '10ms',
+      handlers: [
+        handle(contract, async (_input, { once }) => {
+          await once('in-time', () => 1);
+          await late.opened;
+          outcome.open(await once('a', () => ++runs).catch((error: unknown) => error));
+        }),
+      ],
+    });
+    const { id } = await all.jobs.enqueue(contract, {});
+    await ends(all, id, 'failed');
+    late.open();
+    expect(await outcome.opened).toMatchObject({ code: 'JOB_TIMEOUT' });
+    expect(runs).toBe(0);
+  });
+
+  test('still begins one while its grace lasts', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const contract = contractOf('once.grace', { timeout: '50ms' });
+    all.work({
+      grace: '10s',
+      handlers: [
+        handle(contract, async (_input, { once, signal }) => {
+          await untilAborted(signal).catch(() => undefined);
+          return once('a', () => 'undone');
+        }),
+      ],
+    });
+    expect(await all.jobs.enqueueAndWait(contract, {})).toBe('undone');
+  });
+
+  test('whose handler has returned begins none', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const contract = contractOf('once.loose');
+    const late = gate();
+    const outcome = gate<unknown>();
+    all.work({
+      handlers: [
+        handle(contract, (_input, { once }) => {
+          void late.opened.then(async () => outcome.open(await once('a', () => 1).catch((error: unknown) => error)));
+        }),
+      ],
+    });
+    const { id } = await all.jobs.enqueue(contract, {});
+    await ends(all, id, 'completed');
+    late.open();
+    expect(await outcome.opened).toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('asks Redis no longer', async () => {
+    const gone = own(await startRedis());
+    const connections = own(createConnections({ url: gone.url }));
+    await connections.commands().ping();
+    await gone.kill();
+    const lost = new MillraceError('LEASE_LOST', 'it is gone', {});
+    let asked = 0;
+    const store = {
+      ...(await storeOf(server.url, 'no-longer')),
+      client: connections.commands(),
+      leaseMs: 3_600_000,
+      mustGoOn: () => {
+        if (++asked > 2) throw lost;
+      },
+    };
+    expect(await runOnce(store, 'a', () => 1).catch((error: unknown) => error)).toBe(lost);
+  });
+});
+
+describe('what is kept of effects', () => {
+  test('lives longer with each look, and never shorter', async () => {
+    const store = await storeOf(server.url, 'renewed');
+    const leftMs = (): Promise<number> => server.ask((redis) => redis.pttl(store.effects));
+    await runOnce(store, 'a', () => 1);
+    await server.ask((redis) => redis.pexpire(store.effects, 1_000));
+    await runOnce(store, 'a', () => 2);
+    expect(await leftMs()).toBeGreaterThan(29 * 86_400_000);
+    await server.ask((redis) => redis.pexpire(store.effects, 90 * 86_400_000));
+    await runOnce(store, 'a', () => 3);
+    await runOnce(store, 'b', () => 3);
+    expect(await leftMs()).toBeGreaterThan(89 * 86_400_000);
+  });
 });
 
 describe('with Redis in trouble', () => {
@@ -179,7 +290,7 @@ describe('with Redis in trouble', () => {
     const gone = own(await startRedis());
     const connections = own(createConnections({ url: gone.url }));
     const store = { ...(await storeOf(server.url, 'given-up')), client: connections.commands(), leaseMs: 500 };
-    await connections.commands().ping();
+    await gone.ask((redis) => redis.set(store.lock, 'mine'));
     const error = await runOnce(store, 'a', async () => {
       await gone.kill();
       return 1;

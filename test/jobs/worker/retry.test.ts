@@ -52,6 +52,23 @@ describe('an attempt that fails', () => {
     expect(all.dead).toEqual([id]);
   });
 
+  test('leaves no more with its job than a history shows, however many there are', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const contract = contractOf('history.long', { attempts: 40 });
+    all.work({
+      handlers: [
+        handle(contract, (_input, { job }) => {
+          throw new Error(`no ${job.attempt}`);
+        }),
+      ],
+    });
+    const { id } = await all.jobs.enqueue(contract, {});
+    const { history } = await ends(all, id, 'failed', 20_000);
+    const shown = [1, 2, 3, 4, 5, ...Array.from({ length: 15 }, (_, index) => 26 + index)];
+    expect(history.map(({ error }) => error?.message)).toEqual(shown.map((attempt) => `no ${attempt}`));
+    expect((await all.jobs.core.queues.get('history').queue.getJob(id))?.stacktrace).toHaveLength(20);
+  });
+
   test('waits as long as the backoff function says, which sees the error, and is asked no more once it says stop', async () => {
     const all = jobsOf({ redis: { url: server.url } });
     const asked: unknown[] = [];

@@ -86,6 +86,12 @@ const ACTS: Record<string, (context: JobContext, detail: unknown) => unknown> = 
     const caught: unknown = await once('failing', () => toss(error)).catch((thrown: unknown) => thrown);
     return caught === error;
   },
+  'once-unstorable': async ({ once, log }) => {
+    await once('paid', () => {
+      log.info('paid');
+      return 10n;
+    });
+  },
   'once-slowly': async ({ once, progress, log }) => {
     progress(1);
     log.warn(JSON.stringify(await once('slow', slowly).catch(told)));
