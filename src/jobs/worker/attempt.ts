@@ -30,7 +30,6 @@ export interface AttemptHost {
   readonly log: Logger;
   readonly keys: JobKeys;
   readonly client: RedisClient;
-  readonly label: string;
   readonly queue: string;
   readonly graceMs: number;
   /** How long the lease of a job lasts without a renewal. */

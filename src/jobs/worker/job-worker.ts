@@ -214,7 +214,6 @@ function queueWorkers({
           log,
           keys: queues.keys,
           client: connections.commands(),
-          label: connections.label,
           graceMs: options.grace,
           enqueue: (contract, input, more) => producer.enqueue(contract, input, more),
         },
