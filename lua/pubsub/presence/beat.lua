@@ -25,8 +25,9 @@ local out, replaced = {}, {}
 for at = 1, #beats, 2 do
   local holder = redis.call('HGET', owners, beats[at])
   if holder == beats[at + 1] then
-    -- Of a connection that is not in the room, no lease is made.
-    redis.call('ZADD', leases, 'XX', 'GT', now + ttl_ms, beats[at])
+    -- Of a connection that is not in the room, no lease is made. One may become shorter: where a failover sets the clock back, the old end
+    -- would keep the dead for as long.
+    redis.call('ZADD', leases, 'XX', now + ttl_ms, beats[at])
   elseif holder then
     replaced[#replaced + 1] = (at - 1) / 2
   else

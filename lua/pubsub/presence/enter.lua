@@ -44,11 +44,10 @@ else
 end
 if state == '' then state = before or '{}' end
 
+redis.call('ZADD', leases, now + ttl_ms, member)
 if outcome == 'here' then
-  redis.call('ZADD', leases, 'GT', now + ttl_ms, member)
   state = before
 else
-  redis.call('ZADD', leases, now + ttl_ms, member)
   redis.call('HSET', states, member, state)
   redis.call('HSET', owners, member, owner)
   if outcome == 'joined' then
@@ -58,13 +57,18 @@ else
   end
 end
 
+-- Said with all of it: whoever watches with longer leases would look only with the next beat, long after this one may have run out.
+local lease = string.format('%.0f', ttl_ms)
 if kind then
   local last = tonumber(redis.call('HGET', clock, 'seq') or 0)
   local seq = string.format('%.0f', math.max(last + 1, now_us))
   if last == 0 then redis.call('HSET', clock, 'born', seq) end
   redis.call('HSET', clock, 'seq', seq)
   local text = '[' .. string.format('%.0f', last) .. ',' .. seq .. ',"' .. kind .. '",' .. cjson.encode(member) .. ',' .. state
-  redis.call(publish, channel, text .. (old and ',' .. cjson.encode(old) or '') .. ']')
+  text = text .. (old and ',' .. cjson.encode(old) or '')
+  redis.call(publish, channel, text .. ',' .. lease .. ']')
+elseif outcome ~= 'here' then
+  redis.call(publish, channel, '["away",' .. lease .. ']')
 end
 -- A key that was made just now has no TTL. Never shortened: other processes may have longer leases.
 for _, key in ipairs({ leases, states, owners, users, clock }) do

@@ -5,9 +5,10 @@
  * ends, whosever it is: where that is before the next beat, the room is looked at then. So a room whose connections are all alive costs
  * nothing more, and one of a process that died is looked at in time, by everybody who knows the room; Redis lets one of them tell of it.
  *
- * Promise: a lease that ran out is noticed within `sweep` by any process that has a connection in the room or watches it. A connection that
+ * Promise: a lease that ran out is noticed within `sweep` by any process that watches the room, whatever the length of its own leases, or has a
+ * connection there with a lease of the same length or a shorter one; by others with a connection there, at their next beat. A connection that
  * is found to be out, because this process stood still or Redis lost its data, is told so, and enters again.
- * Redis down: the batch is tried again every tenth of the lease.
+ * Redis down: tried again every tenth of the lease, for the rooms that were not answered.
  */
 import type { Clock } from '../../clock.ts';
 import type { Logger } from '../../log.ts';
@@ -177,13 +178,9 @@ export class Heart {
         .map((seat) => ({ group, seat })),
     );
     for (const { seat } of due) seat.lookAtMs = Number.POSITIVE_INFINITY;
-    if (due.length > 0 && !(await this.#send(due, nowMs))) {
-      for (const { group, seat } of due) {
-        const againMs = nowMs + group.ttlMs / TRIES_A_LEASE;
-        if (beating.includes(group)) group.beatAtMs = Math.min(group.beatAtMs, againMs);
-        else seat.lookAtMs = againMs;
-      }
-    }
+    const answered = due.length > 0 ? await this.#send(due, nowMs) : new Set();
+    for (const { group, seat } of due)
+      if (!answered.has(seat)) seat.lookAtMs = Math.min(seat.lookAtMs, nowMs + group.ttlMs / TRIES_A_LEASE);
     this.#isBusy = false;
     this.#wakeNext();
   }
@@ -197,22 +194,30 @@ export class Heart {
     if (nextMs < Number.POSITIVE_INFINITY) this.#wakeAt(nextMs);
   }
 
-  /** @returns whether all of it was answered */
-  async #send(due: ReadonlyArray<{ group: Group; seat: Seat }>, sinceMs: number): Promise<boolean> {
+  /** @returns the rooms that were answered: one that Redis refuses, as for a key of another type, does not make the others beat again */
+  async #send(due: ReadonlyArray<{ group: Group; seat: Seat }>, sinceMs: number): Promise<Set<Seat>> {
     const { store, meter, log } = this.#parts;
+    const answered = new Set<Seat>();
+    let failure: unknown;
+    const judge = (act: Promise<unknown>, seat?: Seat): Promise<unknown> =>
+      act.then(
+        () => seat && answered.add(seat),
+        (error: unknown) => (failure = error),
+      );
     try {
       await store.inOneBatch((batch) => [
-        ...due.map(({ group, seat }) => this.#beat(batch, group, seat)),
-        ...this.#note(batch, due),
+        ...due.map(({ group, seat }) => judge(this.#beat(batch, group, seat), seat)),
+        ...this.#note(batch, due).map((noting) => judge(noting)),
       ]);
-      meter.beat('ok', this.#nowMs() - sinceMs);
-      return true;
     } catch (error) {
-      meter.beat('failed', this.#nowMs() - sinceMs);
-      if (!this.#isStopped)
-        log.debug({ err: error, rooms: due.length }, 'a heartbeat was not answered; tried again soon');
-      return false;
+      failure = error;
     }
+    meter.beat(answered.size > 0 ? 'ok' : 'failed', this.#nowMs() - sinceMs);
+    if (failure && !this.#isStopped) {
+      const facts = { err: failure, rooms: due.length, answered: answered.size };
+      log.debug(facts, 'a heartbeat was not answered in full; tried again soon');
+    }
+    return answered;
   }
 
   async #beat(batch: Batch, group: Group, seat: Seat): Promise<void> {

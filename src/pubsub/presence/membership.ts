@@ -37,7 +37,8 @@ export interface Membership<State extends object = PresenceState> {
   /** `replaced`: another process, or a later enter() of this one, has the connection now. */
   readonly status: 'here' | 'left' | 'replaced';
   /**
-   * Changes some fields of what it shows; a field that is undefined goes. Resolves once it is written, with what came shortly after it.
+   * Changes some fields of what it shows; a field that is undefined goes. Resolves once it is written, with what came shortly after it. One
+   * that leave() overtakes is not written, and rejects.
    *
    * @throws MillraceError INPUT_INVALID, PAYLOAD_TOO_LARGE; CLOSED after leave(); LEASE_LOST when it was replaced; REDIS_* when Redis does not answer
    */
@@ -165,7 +166,6 @@ export class RunningMembership implements Membership, Kept {
     }
     await this.#sending;
     this.#waiting = undefined;
-    if (this.#status === 'left') return;
     this.#checkHere();
     this.#sentAtMs = clock.monotonicMs();
     const sending = this.#send(this.#json);
@@ -175,12 +175,10 @@ export class RunningMembership implements Membership, Kept {
 
   async #send(json: string): Promise<void> {
     const outcome = await this.#parts.store.update(this.place, json);
-    if (this.#status !== 'here') return;
-    if (outcome === 'out') await this.#reenter();
-    if (outcome === 'replaced') {
-      this.onReplaced();
-      this.#checkHere();
-    }
+    if (outcome === 'updated' || outcome === 'same') return;
+    if (outcome === 'replaced') this.onReplaced();
+    this.#checkHere();
+    await this.#reenter();
   }
 
   #reenter(): Promise<void> {
@@ -196,26 +194,37 @@ export class RunningMembership implements Membership, Kept {
   }
 
   async #enter(json: string): Promise<void> {
-    const { store, where, clock, meter } = this.#parts;
-    const sinceMs = clock.monotonicMs();
-    const noting = where.noteNow(this.userId, this.room, this.noteMs).then(
-      () => (this.notedAtMs = sinceMs),
-      (error: unknown) =>
-        this.#parts.log.debug({ err: error, room: this.room }, 'not noted where the user is; tried with the next beat'),
-    );
+    const { store, meter } = this.#parts;
+    const noting = this.#note(this.noteMs);
     const { outcome, state } = await store.enter(this.place, json);
     if (json === '') this.#show(state);
     if (outcome !== 'here') meter.transition(outcome);
     await noting;
   }
 
+  /** Best effort: what is kept is noted again with the next beat. */
+  async #note(noteMs: number): Promise<void> {
+    const { where, clock, log } = this.#parts;
+    const sinceMs = clock.monotonicMs();
+    try {
+      await where.noteNow(this.userId, this.room, noteMs);
+      this.notedAtMs = sinceMs;
+    } catch (error) {
+      log.debug({ err: error, room: this.room }, 'not noted where the user is');
+    }
+  }
+
   async #leave(debounceMs: number): Promise<LeaveResult> {
     if (this.#status !== 'here') return 'gone';
     this.#status = 'left';
     this.#end();
+    // Whoever is away for longer than the room says would outlive the note, which no beat renews any more.
+    const { ttlMs, debounceMs: usualMs } = this.#rule;
+    const noting = debounceMs > usualMs ? this.#note(this.#parts.where.keepMs(ttlMs, debounceMs)) : undefined;
     try {
       const outcome = await this.#parts.store.leave(this.place, debounceMs);
       this.#parts.meter.transition(outcome);
+      await noting;
       return outcome;
     } catch (error) {
       this.#parts.log.debug({ err: error, room: this.room }, 'a leave was not answered; the lease runs out by itself');

@@ -21,7 +21,7 @@ import type { RoomPulse, RoomState } from './scripts.ts';
 import type { Store } from './store.ts';
 import type { Syncs } from './syncs.ts';
 
-/** Whoever is told. */
+/** Whoever is told, from the next change or reading on. */
 export interface ViewListener {
   onChange(change: PresenceChange): void;
   /** The room was read as a whole; the differences have been told before, but for the first time. */
@@ -105,10 +105,6 @@ export class RoomView {
 
   add(listener: ViewListener): void {
     this.#listeners.add(listener);
-    if (!this.#isLive) return;
-    queueMicrotask(() => {
-      if (this.#isLive && this.#listeners.has(listener)) listener.onSync(this.seq, this.members());
-    });
   }
 
   /** @returns whether somebody still listens */
@@ -185,8 +181,12 @@ export class RoomView {
     if (!said) {
       this.#parts.meter.refused();
       this.#parts.log.debug({ room: this.room }, 'a message on the channel of a room is no announcement');
-    } else if (said.kind === 'away') this.#parts.heart.lookIn(this.room, this.#ttlMs, said.ms);
-    else if (!this.#isSyncing) this.#take(said);
+      return;
+    }
+    const leaseMs = said.kind === 'away' ? said.ms : 'leaseMs' in said ? said.leaseMs : undefined;
+    if (leaseMs !== undefined) this.#parts.heart.lookIn(this.room, this.#ttlMs, leaseMs);
+    if (said.kind === 'away') return;
+    if (!this.#isSyncing) this.#take(said);
     else if (this.#heard.push(said) > MOST_HEARD) this.#heard = this.#heard.slice(-1); // The gap before it is noticed.
   }
 

@@ -101,7 +101,8 @@ export class Room<State extends object = PresenceState> {
   }
 
   /**
-   * Hears what changes, from now on until the function that is returned is called. The first listener subscribes; `sync` tells that it has.
+   * Hears what changes, from now on until the function that is returned is called. The first listener subscribes; `sync` tells that it has,
+   * and whoever listens for it later is told at once who is here.
    *
    * @example
    * const off = room.on('enter', ({ userId }) => show(userId));
@@ -115,6 +116,7 @@ export class Room<State extends object = PresenceState> {
     const listeners = this.#listeners.get(type) ?? new Set();
     const own: RoomListener<never> = (event) => listener(event);
     this.#listeners.set(type, listeners.add(own));
+    if (type === 'sync' && this.#view.isLive) queueMicrotask(() => this.#tellFirst(own));
     return () => {
       listeners.delete(own);
       this.#closeIfUnheard();
@@ -134,7 +136,8 @@ export class Room<State extends object = PresenceState> {
   }
 
   /**
-   * Resolves once changes are told as they happen: at once when nobody listens.
+   * Resolves once changes are told as they happen: at once when nobody listens. It tells of the first time only, also while the connection is
+   * lost later: `view().isLive` says how it is now, and `sync` that it is so again.
    *
    * @example
    * room.on('leave', ({ userId }) => hide(userId));
@@ -158,14 +161,23 @@ export class Room<State extends object = PresenceState> {
     this.#view = undefined;
   }
 
+  /** Who listens for `sync` where the room was read before would wait for the next loss. */
+  #tellFirst(listener: RoomListener<never>): void {
+    const view = this.#view;
+    if (!view?.isLive || !this.#listeners.get('sync')?.has(listener)) return;
+    this.#call(listener, 'sync', Object.freeze({ seq: view.seq, members: view.members() }));
+  }
+
   #tell(type: keyof RoomEvents, event: unknown): void {
-    for (const listener of this.#listeners.get(type) ?? []) {
-      try {
-        const answer = listener(event as never);
-        if (answer instanceof Promise) answer.catch((error: unknown) => this.#failed(type, error));
-      } catch (error) {
-        this.#failed(type, error);
-      }
+    for (const listener of this.#listeners.get(type) ?? []) this.#call(listener, type, event);
+  }
+
+  #call(listener: RoomListener<never>, type: keyof RoomEvents, event: unknown): void {
+    try {
+      const answer = listener(event as never);
+      if (answer instanceof Promise) answer.catch((error: unknown) => this.#failed(type, error));
+    } catch (error) {
+      this.#failed(type, error);
     }
   }
 

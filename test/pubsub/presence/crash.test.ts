@@ -107,6 +107,26 @@ test('processes whose clocks are hours apart see the same', async () => {
   for (const { room } of watched) expect(viewOf(room)).toBe('ahead/1 behind/1');
 });
 
+test('a process with a short lease that dies at once is told in time to one whose own leases are long', async () => {
+  const { presence } = presenceOf({ url: server.url }, { ttl: '30s', sweep: SWEEP_MS });
+  const { told } = await watch(presence, 'mixed');
+  // As a first connection, by taking over one that a longer lease has, and by a come-back: of the last two nothing is told.
+  const kept = presence.room('mixed');
+  await kept.enter({ userId: 'bob', connectionId: 'c' });
+  await (await kept.enter({ userId: 'cid', connectionId: 'c' })).leave({ debounce: '5s' });
+  await (await kept.enter({ userId: 'dan', connectionId: 'c1' })).leave({ debounce: '5s' });
+  const { presence: doomed, connections } = presenceOf({ url: server.url }, { ttl: '1s' });
+  const room = doomed.room('mixed');
+  await room.enter({ userId: 'ada' });
+  for (const userId of ['bob', 'cid']) await room.enter({ userId, connectionId: 'c' });
+  await room.enter({ userId: 'dan', connectionId: 'c2' });
+  await connections.close();
+  const start = performance.now();
+  const leaves = ['ada', 'bob', 'cid', 'dan'].map((user) => `leave ${user} lapsed`);
+  await eventually(() => expect(only(told, 'leave')).toEqual(leaves));
+  expect(performance.now() - start).toBeLessThan(1_000 + SWEEP_MS + SLACK_MS);
+});
+
 test('no update makes anybody immortal, nor brings a dead connection back', async () => {
   const { presence } = presenceOf({ url: server.url }, PROMPT);
   const { told, room } = await watch(presence, 'immortal');

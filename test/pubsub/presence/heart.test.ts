@@ -93,3 +93,25 @@ test('a beat that was not answered is tried again soon, and the connection stays
   expect(await usersIn(room)).toBe('ada/1');
   expect(told).toEqual(['enter ada entered']);
 });
+
+test('a room that Redis refuses is tried again by itself: the others beat as always, and their connections stay', async () => {
+  const server = own(await startRedis());
+  const { presence } = presenceOf({ url: server.url }, { ttl: 1_500 });
+  const well = Array.from({ length: 10 }, (_, at) => `well-${at}`);
+  for (const name of [...well, 'broken']) await presence.room(name).enter({ userId: 'ada' });
+  await server.ask((redis) => redis.set('millrace:presence:{broken}:owners', 'no hash'));
+  await eventually(() => expect(presence.stats().failedBeats).toBeGreaterThan(0));
+  const before = { ...presence.stats(), scripts: await scripts(server) };
+  await eventually(() => expect(presence.stats().beats).toBeGreaterThan(before.beats + 2));
+  const scriptsNow = await scripts(server);
+  const now = presence.stats();
+  expect(now.failedBeats).toBeGreaterThan(before.failedBeats);
+  // A beat is all rooms, and one note at most; a beat that failed is the broken room alone.
+  const most = (now.beats - before.beats) * 12 + (now.failedBeats - before.failedBeats);
+  expect(scriptsNow - before.scripts).toBeLessThanOrEqual(most + 12);
+  for (const name of well) expect(await usersIn(presence.room(name))).toBe('ada/1');
+  // Mended, it is entered again, and only it.
+  await server.ask((redis) => redis.del('millrace:presence:{broken}:owners'));
+  await eventually(async () => expect(await usersIn(presence.room('broken'))).toBe('ada/1'));
+  await eventually(() => expect(presence.stats().lapsed).toBe(1));
+});

@@ -70,6 +70,18 @@ describe('one connection', () => {
     await eventually(() => expect(told).toEqual(['enter ada entered', 'update ada state {"x":2}']));
   });
 
+  test('an update that leave() overtakes rejects, as it is never written', async () => {
+    const { presence } = presenceOf({ url: server.url }, { updateEvery: '10s' });
+    const room = presence.room('overtaken');
+    const me = await room.enter({ userId: 'ada', state: { x: 0 } });
+    await me.update({ x: 1 });
+    const waiting = failureOf(me.update({ x: 2 }), 'CLOSED');
+    await eventually(() => expect(me.state).toEqual({ x: 2 })); // From now on it waits for its time.
+    expect(await me.leave({ debounce: '5s' })).toBe('away');
+    await waiting;
+    expect((await room.members()).members[0]?.state).toEqual({ x: 1 });
+  });
+
   test('a state is checked with each update, in the order of the calls, also by a schema that takes its time', async () => {
     const { presence } = presenceOf({ url: server.url });
     const schema = z.object({ x: z.number() }).refine(async ({ x }) => {
@@ -236,6 +248,24 @@ describe('listening', () => {
     await eventually(() => expect(second.told).toEqual(['leave ada left']));
     await eventually(() => expect(first.told).toEqual(['enter ada entered', 'leave ada left']));
     expect(presence.stats().watched).toBe(1);
+  });
+
+  test('whoever listens for sync later is told once who is here, also by a room that is heard already', async () => {
+    const { presence } = presenceOf({ url: server.url });
+    const { room } = await watch(presence, 'late-sync');
+    await room.enter({ userId: 'ada' });
+    await eventually(() => expect(viewOf(room)).toBe('ada/1'));
+    const synced: string[] = [];
+    const listenTo = (heard: typeof room, name: string): (() => void) =>
+      heard.on('sync', ({ members }) => void synced.push(`${name} ${members.map(({ userId }) => userId).join()}`));
+    listenTo(room, 'same');
+    const other = presence.room('late-sync');
+    other.on('enter', () => undefined);
+    listenTo(other, 'other');
+    listenTo(room, 'ended')();
+    await eventually(() => expect(synced).toEqual(['same ada', 'other ada']));
+    await presence.room('late-sync').count(); // Whatever else would come has come by now.
+    expect(synced).toHaveLength(2);
   });
 
   test('waiting for it ends with a signal', async () => {

@@ -90,7 +90,7 @@ test('each act that is sent again does and says nothing more', async () => {
   });
   expect(await left()).toBe(0);
   expect(await said()).toEqual([
-    ['enter', 'c ada', { x: 1 }],
+    ['enter', 'c ada', { x: 1 }, 10_000],
     ['update', 'c ada', { x: 2 }],
     ['leave', 'c ada', 'left'],
   ]);
@@ -130,8 +130,8 @@ test('of a crashed tab and one that left, the user leaves once', async () => {
   expect(await leave('c2 ada', 'two', 60_000)).toBe('left');
   await Promise.all([beat(), beat(), beat()]);
   expect(await said()).toEqual([
-    ['enter', 'c1 ada', {}],
-    ['join', 'c2 ada', {}],
+    ['enter', 'c1 ada', {}, 10_000],
+    ['join', 'c2 ada', {}, 10_000],
     ['part', 'c2 ada', 'left'],
     ['leave', 'c1 ada', 'lapsed'],
   ]);
@@ -146,7 +146,37 @@ test('a lease that ran out but was not missed yet is renewed, and nobody is told
   await lapse('c ada');
   expect(await enter('c ada', 'another')).toMatchObject({ outcome: 'taken-over' });
   expect(await beat('c ada', 'me', 'x eve', 'me')).toMatchObject({ out: [1], replaced: [0], users: 1 });
-  expect(await said()).toEqual([['enter', 'c ada', {}]]);
+  expect(await said()).toEqual([
+    ['enter', 'c ada', {}, 10_000],
+    ['away', 10_000],
+  ]);
+});
+
+test('a lease is as long as its beat says, also after a failover to a server whose clock is behind', async () => {
+  const { keys, enter, beat } = room();
+  await enter('c ada', 'me');
+  for (const renew of [() => beat('c ada', 'me'), () => enter('c ada', 'me')]) {
+    await redis.zincrby(keys.leases, 3_600_000, 'c ada');
+    await renew();
+    expect((await beat()).nextMs).toBeLessThanOrEqual(10_000);
+  }
+  await said();
+});
+
+test('who keeps a connection anew says when its lease ends, though nothing else is told', async () => {
+  const { enter, leave } = room();
+  await enter('c1 ada', 'one');
+  expect(await said()).toEqual([['enter', 'c1 ada', {}, 10_000]]);
+  await enter('c1 ada', 'two');
+  expect(await said()).toEqual([['away', 10_000]]);
+  await enter('c1 ada', 'two');
+  expect(await said()).toEqual([]);
+  await enter('c1 ada', 'three', '{"x":1}');
+  expect(await said()).toEqual([['update', 'c1 ada', { x: 1 }, 10_000]]);
+  await leave('c1 ada', 'three', 5_000);
+  expect(await said()).toEqual([['away', 5_000]]);
+  await enter('c2 ada', 'three');
+  expect(await said()).toEqual([['swap', 'c2 ada', { x: 1 }, 'c1 ada', 10_000]]);
 });
 
 test('ids of any text arrive as they are', async () => {

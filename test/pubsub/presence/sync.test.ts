@@ -221,6 +221,8 @@ test('what has not the form of an announcement is counted, and harms nobody; a f
     `[${seq},${seq + 1},"enter",["c bob"],{}]`,
     `[${seq},${seq + 1},"leave","c bob","gone"]`,
     `[${seq},${seq + 1},"swap","c bob",{}]`,
+    `[${seq},${seq + 1},"enter","c bob",{},"soon"]`,
+    `[${seq},${seq + 1},"swap","c bob",{},"c bob",-1]`,
     `[${seq},${seq + 1},"__proto__","c bob",{}]`,
     `[-1,${seq + 1},"enter","c bob",{}]`,
     `[1e400,${seq + 1},"enter","c bob",{}]`,

@@ -62,6 +62,15 @@ test('whoever died is nowhere after a lease, though nobody looks after the room'
   expect(await presence.whereIs('eve')).toEqual({ rooms: [], isComplete: true });
 });
 
+test('a user who is away for longer than the room says is found until the debounce is over', async () => {
+  const { presence } = presenceOf({ url: server.url }, { ttl: 100, debounce: 0, sweep: 50 });
+  const me = await presence.room('away').enter({ userId: 'gus' });
+  expect(await me.leave({ debounce: '10s' })).toBe('away');
+  await systemClock.sleep(1_500); // Longer than a note of the room's own debounce holds.
+  expect(await presence.room('away').count()).toEqual({ users: 1, connections: 1 });
+  expect((await presence.whereIs('gus')).rooms).toEqual(['away']);
+});
+
 test('a long stay keeps its note, and the note of who only passed by does not outlast it for long', async () => {
   const { presence } = presenceOf({ url: server.url }, { ttl: 200, debounce: 0 });
   const me = await presence.room('long').enter({ userId: 'fay' });
