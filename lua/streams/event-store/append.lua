@@ -8,7 +8,8 @@ local ids       = KEYS[4]            -- HASH    event id -> version, of those ev
 local stream_id = ARGV[1]            -- the stream as the caller spells it
 local expected  = ARGV[2]            -- any, none, exists, or the version that the stream must have
 local is_named  = ARGV[3]            -- 1 when the caller has named the events
-local events    = { unpack(ARGV, 4) }  -- of each event: type, data, id, metadata, how many upcasters its form had seen
+local mark      = ARGV[4]            -- random, of this call: tells its references from others that had the same positions and were lost
+local events    = { unpack(ARGV, 5) }  -- of each event: type, data, id, metadata, how many upcasters its form had seen
 -- Reply: {appended|duplicate|conflict|taken, the stream's version, the position of the last event; as text}
 
 local last = redis.call('HMGET', versions, stream_id, '')
@@ -49,7 +50,7 @@ for at = 1, #events, 5 do
   -- The same fields in the same order in each entry: Redis then keeps their names once for many entries.
   redis.call('XADD', stream, here .. '-0', 'type', events[at], 'data', events[at + 1], 'id', events[at + 2], 'at', at_ms,
     'position', there, 'metadata', events[at + 3], 'form', events[at + 4])
-  redis.call('XADD', all, there .. '-0', 'stream', stream_id, 'version', here, 'type', events[at])
+  redis.call('XADD', all, there .. '-0', 'stream', stream_id, 'version', here, 'type', events[at], 'mark', mark)
   if is_named == '1' then redis.call('HSET', ids, events[at + 2], here) end
 end
 redis.call('HSET', versions, stream_id, text(version), '', text(position))

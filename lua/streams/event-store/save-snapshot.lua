@@ -4,12 +4,15 @@
 local snapshots = KEYS[1]  -- HASH    aggregate -> `version hash state`
 local stream    = KEYS[2]  -- STREAM  the events of the stream
 local aggregate = ARGV[1]  -- whose snapshot
-local version   = ARGV[2]  -- of the last event in it
-local hash      = ARGV[3]  -- of what code and schema
-local state     = ARGV[4]  -- as JSON
+local first     = ARGV[2]  -- the version of the first event that was read for it
+local version   = ARGV[3]  -- of the last event in it
+local hash      = ARGV[4]  -- of what code and schema
+local state     = ARGV[5]  -- as JSON
 -- Reply: 1 when it is kept, else 0
 
-if #redis.call('XRANGE', stream, version .. '-0', version .. '-0') == 0 then return 0 end
+for _, needed in ipairs({ first, version }) do
+  if #redis.call('XRANGE', stream, needed .. '-0', needed .. '-0') == 0 then return 0 end
+end
 local known = redis.call('HGET', snapshots, aggregate)
 if known then
   local of_version, of_hash = string.match(known, '^(%d+) (%S+) ')

@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { MillraceError } from '../../errors.ts';
-import { checkOptions } from '../../schema.ts';
+import { describeValue, MillraceError } from '../../errors.ts';
+import { checkOptions, faultsError } from '../../schema.ts';
 import { streamNameOption } from '../contract.ts';
 import type { AppendResult } from './event-store.ts';
 import type { EventsContract, EventSchemas, NewEvent, RecordedEvent } from './contract.ts';
@@ -132,25 +132,40 @@ export class Aggregate<Schemas extends EventSchemas, State> {
     if (typeof decide !== 'function')
       throw new MillraceError('OPTIONS_INVALID', 'update: expected a function that gives events', {});
     if (commandId !== undefined) checkName('command id', commandId);
+    let wasTaken = false;
     for (let attempt = 1; ; attempt++) {
       signal?.throwIfAborted();
-      const { state, version, doneAt } = await this.#load(
-        streamId,
-        commandId === undefined ? '' : eventIdOf(commandId, 0),
-      );
+      const { state, version, doneAt } = await this.#load(streamId, commandId ?? '');
       if (doneAt > 0)
         return { status: 'duplicate', version: doneAt, position: await this.#positionOf(streamId, doneAt) };
       const given = await decide(state, { version });
+      if (!Array.isArray(given)) throw noList(given);
       if (given.length === 0) return { status: 'unchanged', version };
       const events =
         commandId === undefined ? given : given.map((event, index) => ({ ...event, id: eventIdOf(commandId, index) }));
-      const result = await this.#append(streamId, events, { expected: version });
+      let result: AppendResult;
+      try {
+        result = await this.#append(streamId, events, { expected: version });
+      } catch (error) {
+        // The same command was carried out meanwhile, with another number of events; the next load finds it.
+        if (commandId === undefined || wasTaken || !isIdTaken(error)) throw error;
+        wasTaken = true;
+        continue;
+      }
       if (result.status !== 'conflict' || attempt >= attempts) return result;
       await this.#core.clock.sleep(APART_MS * attempt * Math.random(), { signal });
     }
   }
 
   async #load(streamId: string, commandId: string): Promise<Loaded<State> & { doneAt: number }> {
+    for (;;) {
+      const loaded = await this.#tryLoad(streamId, commandId);
+      if (loaded) return loaded;
+    }
+  }
+
+  /** @returns undefined when the stream was erased meanwhile, so that what was read is to be forgotten */
+  async #tryLoad(streamId: string, commandId: string): Promise<(Loaded<State> & { doneAt: number }) | undefined> {
     const { connections, keys, reader } = this.#core;
     const { name, initial, snapshotEvery } = this.#options;
     const { stream, snapshots, ids } = keys.of(streamId);
@@ -169,18 +184,21 @@ export class Aggregate<Schemas extends EventSchemas, State> {
     // One that cannot be read is as if it were not there; then what was read is not from the first event on.
     const isBroken = from > 0 && snapshot === undefined;
     let state = snapshot ? snapshot.state : initial();
-    let last = isBroken ? 0 : from;
+    const begun = isBroken ? 0 : from;
+    let last = begun;
     let page = isBroken
       ? await reader.stream(streamId, { from: 1, count: PAGE, backwards: false })
       : entries.map((entry) => storedEventOf(streamId, entry));
+    const first = page[0]?.version ?? 0;
     for (;;) {
       for (const stored of page) state = await this.#apply(state, stored);
       last = page.at(-1)?.version ?? last;
       if (page.length < PAGE || last >= version) break;
       page = await reader.stream(streamId, { from: last + 1, count: PAGE, backwards: false });
+      if (page[0]?.version !== last + 1 && !(await this.#isThere(streamId, first))) return undefined;
     }
-    if (snapshotEvery !== undefined && last - (isBroken ? 0 : from) >= snapshotEvery)
-      await this.#keepSnapshot(streamId, last, state);
+    if (snapshotEvery !== undefined && last - begun >= snapshotEvery)
+      await this.#keepSnapshot(streamId, { first, last }, state);
     // A stream whose last events were erased still has their versions.
     return { state, version: Math.max(version, last), doneAt };
   }
@@ -202,7 +220,7 @@ export class Aggregate<Schemas extends EventSchemas, State> {
   }
 
   /** Best effort: without it, the next load reads more events. */
-  async #keepSnapshot(streamId: string, version: number, state: State): Promise<void> {
+  async #keepSnapshot(streamId: string, read: { first: number; last: number }, state: State): Promise<void> {
     const { connections, keys, log } = this.#core;
     const { name } = this.#options;
     if (!isPlain(state)) {
@@ -213,11 +231,16 @@ export class Aggregate<Schemas extends EventSchemas, State> {
     }
     const { snapshots, stream } = keys.of(streamId);
     try {
-      const args = { aggregate: name, version, hash: this.#hash, state: JSON.stringify(state) };
+      const { first, last: version } = read;
+      const args = { aggregate: name, first, version, hash: this.#hash, state: JSON.stringify(state) };
       await saveSnapshot(connections.commands(), { snapshots, stream }, args);
     } catch (error) {
       log.warn({ err: error, streamId, aggregate: name }, 'a snapshot could not be kept');
     }
+  }
+
+  async #isThere(streamId: string, version: number): Promise<boolean> {
+    return (await this.#positionOf(streamId, version)) > 0;
   }
 
   async #positionOf(streamId: string, version: number): Promise<number> {
@@ -226,6 +249,16 @@ export class Aggregate<Schemas extends EventSchemas, State> {
   }
 }
 
+function noList(given: unknown): MillraceError {
+  const reason = `expected a list of events, got ${describeValue(given)}`;
+  return faultsError('INPUT_INVALID', 'update', [{ path: 'decide', reason }]);
+}
+
+function isIdTaken(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'EVENT_ID_TAKEN';
+}
+
+/** load.lua looks for these. */
 function eventIdOf(commandId: string, index: number): string {
   return `${commandId}/${index}`;
 }

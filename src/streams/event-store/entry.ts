@@ -26,6 +26,8 @@ export interface EventRef {
   readonly streamId: string;
   readonly version: number;
   readonly type: string;
+  /** Random, of the append that wrote it, so that another one that takes a lost one's place shows. Empty for those of older versions. */
+  readonly mark: string;
 }
 
 /** append.lua writes each entry with the same fields in the same order. */
@@ -46,8 +48,8 @@ export function storedEventOf(streamId: string, [id, fields]: RawEntry): StoredE
 
 /** Likewise. */
 export function refOf([id, fields]: RawEntry): EventRef {
-  const [, streamId = '', , version, , type = ''] = fields;
-  return { position: numberOf(id), streamId, version: Number(version), type };
+  const [, streamId = '', , version, , type = '', , mark = ''] = fields;
+  return { position: numberOf(id), streamId, version: Number(version), type, mark };
 }
 
 function numberOf(id: string): number {

@@ -8,6 +8,7 @@
  * Redis down: calls throw REDIS_UNREACHABLE or REDIS_TIMEOUT; whether an append has happened is unknown then. With ids of its own it may be sent
  * again: it counts once.
  */
+import { randomBytes } from 'node:crypto';
 import { MillraceError } from '../../errors.ts';
 import type { Member, Running } from '../member.ts';
 import { Aggregate, type AggregateOptions } from './aggregate.ts';
@@ -109,7 +110,7 @@ export class EventStore<Schemas extends EventSchemas> {
     const { outcome, version, position } = await append(
       connections.commands(),
       { versions: keys.versions, stream, all: keys.all, ids },
-      { streamId, expected, isNamed: isNamed ? 1 : 0, events: fields },
+      { streamId, expected, isNamed: isNamed ? 1 : 0, mark: randomBytes(9).toString('base64url'), events: fields },
     );
     if (outcome === 'taken') {
       const message = `append to ${contract.name}: ${streamId} has some of these event ids, but not all of them in this order`;

@@ -11,6 +11,7 @@
  * Nothing is passed over: after each failure it asks Redis again where it stands.
  * Redis down: it tries again, 50 ms to 2 s apart, and is not ready meanwhile.
  */
+import { randomUUID } from 'node:crypto';
 import { backoffMs, type CompiledBackoff } from '../../backoff.ts';
 import { withDeadline } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
@@ -20,7 +21,7 @@ import type { Running } from '../member.ts';
 import type { StoreCore } from './core.ts';
 import type { EventRef } from './entry.ts';
 import type { FollowerMeter } from './event-metrics.ts';
-import { waitForLeadership, type Leadership } from './leadership.ts';
+import { giveUp, waitForLeadership, type Leadership, type LeadershipParts } from './leadership.ts';
 import { LiveReader } from './live-reader.ts';
 import { PAGE } from './reader.ts';
 
@@ -62,6 +63,8 @@ export class Follower implements Running {
   readonly #core: StoreCore;
   readonly #follows: Follows;
   readonly #live: LiveReader;
+  /** Where only one follows. */
+  readonly #place: LeadershipParts | undefined;
   readonly #draining = new AbortController();
   readonly #ending = new AbortController();
   #running: Promise<void> | undefined;
@@ -75,6 +78,9 @@ export class Follower implements Running {
   constructor(core: StoreCore, follows: Follows) {
     this.#core = core;
     this.#follows = follows;
+    const { connections, clock } = core;
+    const { leader, leaseMs } = follows;
+    this.#place = leader === undefined ? undefined : { connections, leader, leaseMs, token: randomUUID(), clock };
     this.#live = new LiveReader(core.connections, follows.title.replaceAll(' ', '-'), core.keys.all);
   }
 
@@ -133,21 +139,26 @@ export class Follower implements Running {
   }
 
   async #run(): Promise<void> {
+    let isUnsure = false;
     while (!this.#draining.signal.aborted) {
       try {
         await this.#turn();
+        isUnsure = false;
       } catch (error) {
+        // It may have been given its place in an answer that it did not get.
+        isUnsure = true;
         if (!this.#draining.signal.aborted) await this.#recover(error, this.#draining.signal);
       }
     }
+    if (isUnsure && this.#place) await giveUp(this.#place);
   }
 
   async #turn(): Promise<void> {
-    const { connections, clock, log } = this.#core;
-    const { leader, leaseMs, title } = this.#follows;
-    const parts = leader === undefined ? undefined : { connections, leader, leaseMs, clock };
-    const leadership = parts && (await waitForLeadership(parts, this.#draining.signal));
-    this.#trouble = undefined;
+    const { log } = this.#core;
+    const { title } = this.#follows;
+    const place = this.#place;
+    const leadership = place && (await waitForLeadership(place, this.#draining.signal, () => this.#isWell()));
+    this.#isWell();
     const lost = leadership ? [leadership.signal] : [];
     const turn: Turn = {
       draining: AbortSignal.any([this.#draining.signal, ...lost]),
@@ -180,6 +191,7 @@ export class Follower implements Running {
       if (turn.draining.aborted) return;
       this.#trouble = undefined;
       if (refs.length === 0) {
+        this.#failures = 0;
         this.#follows.meter.lag(0);
         await this.#follows.settle(turn);
         position = await this.#follows.locate();
@@ -215,6 +227,12 @@ export class Follower implements Running {
     meter.failed();
     log.error({ err: error, failures: this.#failures }, `${title} failed and will try again`);
     await this.#sleep(backoffMs(BACKOFF, this.#failures, error as Error) || 0, signal);
+  }
+
+  /** Redis answers, so this one is ready, also while it waits for its place. */
+  #isWell(): void {
+    this.#trouble = undefined;
+    this.#failures = 0;
   }
 
   #unsettled(error: unknown): void {

@@ -8,7 +8,6 @@
  * while Redis is frozen. Two processes can be at work at once only if one is paused for longer than the lease; what it then notes in Redis is
  * refused, by the token of a subscription or by the checkpoint of a projection.
  */
-import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Connections } from '../../redis/connect.ts';
@@ -25,26 +24,37 @@ export interface LeadershipParts {
   /** The key of the place. */
   readonly leader: string;
   readonly leaseMs: number;
+  /** Of the one that asks, the same each time: a place that it was given in an answer that was lost, or came too late, is still its own. */
+  readonly token: string;
   readonly clock: Clock;
 }
 
 /**
- * Waits until the place is this process's.
+ * Waits until the place is this process's. Who does not wait any longer gives it up, for an answer may be under way.
  *
+ * @param answered is called each time that Redis has answered, whoever has the place
  * @throws the signal's reason; what Redis answers
  */
-export async function waitForLeadership(parts: LeadershipParts, signal: AbortSignal): Promise<Leadership> {
-  const { connections, leader, leaseMs, clock } = parts;
-  const token = randomUUID();
+export async function waitForLeadership(
+  parts: LeadershipParts,
+  signal: AbortSignal,
+  answered: () => void,
+): Promise<Leadership> {
+  const { connections, leader, leaseMs, token, clock } = parts;
   for (;;) {
     const sentMs = clock.monotonicMs();
     const { isMine, leftMs } = await lead(connections.commands(), { leader }, { token, leaseMs });
-    if (signal.aborted && isMine) await resign(connections.commands(), { leader }, { token });
+    answered();
     signal.throwIfAborted();
-    if (isMine) return new Leadership(parts, token, sentMs);
+    if (isMine) return new Leadership(parts, sentMs);
     // Those who wait together should not come together.
     await clock.sleep(Math.min(Math.max(leftMs, 20), LOOK_WITHIN_MS) * (1 + 0.2 * Math.random()), { signal });
   }
+}
+
+/** Gives up the place, if it is this one's. Best effort: who cannot say so leaves it to the lease's end. */
+export async function giveUp({ connections, leader, token }: LeadershipParts): Promise<void> {
+  await resign(connections.commands(), { leader }, { token }).catch(() => undefined);
 }
 
 /** The place while it is held. */
@@ -53,14 +63,18 @@ export class Leadership {
   readonly #parts: LeadershipParts;
   readonly #ended = new AbortController();
   readonly #renewing: NodeJS.Timeout;
+  /** The last one, which may take the place again after its lease has run out. */
+  #renewal: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #deadlineMs: number;
 
-  constructor(parts: LeadershipParts, token: string, sentMs: number) {
-    this.token = token;
+  constructor(parts: LeadershipParts, sentMs: number) {
+    this.token = parts.token;
     this.#parts = parts;
     this.#deadlineMs = sentMs + parts.leaseMs * (1 - DRIFT);
-    this.#renewing = setInterval(() => void this.#renew(), parts.leaseMs / 3);
+    this.#renewing = setInterval(() => {
+      this.#renewal = this.#renew();
+    }, parts.leaseMs / 3);
     this.#watch();
   }
 
@@ -74,12 +88,11 @@ export class Leadership {
     this.#end(new MillraceError('LEASE_LOST', 'another process has taken over', {}));
   }
 
-  /** Gives up the place. Best effort: who cannot say so leaves it to the lease's end. */
+  /** Gives up the place, also one that was lost: a renewal that came too late may have taken it again. */
   async release(): Promise<void> {
-    const wasHeld = !this.#ended.signal.aborted;
     this.#end(new MillraceError('LEASE_LOST', 'the place was given up', {}));
-    const { connections, leader } = this.#parts;
-    if (wasHeld) await resign(connections.commands(), { leader }, { token: this.token }).catch(() => undefined);
+    await this.#renewal;
+    await giveUp(this.#parts);
   }
 
   async #renew(): Promise<void> {

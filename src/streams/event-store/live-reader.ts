@@ -7,7 +7,7 @@
 import { withDeadline } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import type { RedisClient } from '../../redis/clients.ts';
-import type { Connections } from '../../redis/connect.ts';
+import { hangUp, type Connections } from '../../redis/connect.ts';
 import { explainRedisError } from '../../redis/explain.ts';
 import { refOf, type EventRef, type RawEntry } from './entry.ts';
 
@@ -44,7 +44,7 @@ export class LiveReader {
 
   /** Hangs up; the next read opens a new connection. */
   close(): void {
-    this.#client?.disconnect();
+    if (this.#client) hangUp(this.#client);
     this.#client = undefined;
   }
 

@@ -1,7 +1,7 @@
 /** A projection as a store reads it: its documents, how far it has come, and how it is made anew. */
 import { z } from 'zod';
 import type { Duration } from '../../durations.ts';
-import { MillraceError } from '../../errors.ts';
+import { describeValue, MillraceError } from '../../errors.ts';
 import { parseWith } from '../../payload.ts';
 import type { RedisClient } from '../../redis/clients.ts';
 import { createBatch } from '../../redis/batch.ts';
@@ -92,23 +92,26 @@ export class ProjectionState<Document = unknown> {
     }
   }
 
-  /** All documents, in no order. One that changes meanwhile comes as it was or as it is. */
+  /**
+   * All documents, in no order. One that changes meanwhile comes as it was or as it is; so does one that a rebuild changes. When a rebuild has
+   * removed the documents that it replaced before they were all read, the others come from the new ones.
+   */
   async *entries(): AsyncGenerator<[key: string, document: Document], void, undefined> {
-    const { build } = await this.#projector.live();
-    const documents = this.#projector.keys.documents(build);
+    let { build } = await this.#projector.live();
     const seen = new Set<string>();
     let cursor = '0';
-    do {
-      const from = cursor;
-      const [next, list] = await this.#ask((client) => client.hscan(documents, from, 'COUNT', SCAN_COUNT));
-      cursor = next;
+    for (;;) {
+      const { next, list, isGone } = await this.#scan(build, cursor);
       for (let at = 0; at < list.length; at += 2) {
         const [key = '', json = ''] = list.slice(at, at + 2);
         if (seen.has(key)) continue; // A scan may give the same one again.
         seen.add(key);
         yield [key, await this.#parse(json)];
       }
-    } while (cursor !== '0');
+      if (isGone) ({ build } = await this.#projector.live());
+      else if (next === '0') return;
+      cursor = isGone ? '0' : next;
+    }
   }
 
   /** How many documents there are. */
@@ -157,6 +160,10 @@ export class ProjectionState<Document = unknown> {
    */
   async waitFor(position: number, options: WaitOptions & { within?: Duration | undefined } = {}): Promise<boolean> {
     const { signal, within } = checkOptions(waitForSchema, options, 'waitFor');
+    if (!Number.isSafeInteger(position) || position < 0) {
+      const message = `waitFor: position: expected a whole number, 0 or more, got ${describeValue(position)}`;
+      throw new MillraceError('OPTIONS_INVALID', message, {});
+    }
     const { clock } = this.#core;
     const untilMs = clock.monotonicMs() + within;
     for (let lookMs = SHORTEST_LOOK_MS; ; lookMs = Math.min(lookMs * 2, LONGEST_LOOK_MS)) {
@@ -193,6 +200,18 @@ export class ProjectionState<Document = unknown> {
       current = { build, at };
       if (isLast && (await this.#swap(build, keepOld))) return at;
     }
+  }
+
+  /** Documents of a build from a cursor on; it is gone when a rebuild has taken its place and they were removed, so that the scan ends early. */
+  async #scan(build: string, cursor: string): Promise<{ next: string; list: string[]; isGone: boolean }> {
+    const { builds, documents } = this.#projector.keys;
+    const batch = createBatch(this.#core.connections.commands());
+    const scanned = batch.command('HSCAN', documents(build), cursor, 'COUNT', SCAN_COUNT);
+    const live = batch.command('HGET', builds, 'live');
+    const exists = batch.command('EXISTS', documents(build));
+    await batch.send();
+    const [next, list] = (await scanned) as [string, string[]];
+    return { next, list, isGone: (await live) !== build && (await exists) === 0 };
   }
 
   /** One page further. */

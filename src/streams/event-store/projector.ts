@@ -38,13 +38,17 @@ export class Projector {
 
   /** The build that is read. */
   live(): Promise<Build> {
-    return openProjection(this.#core.connections.commands(), { builds: this.keys.builds }, {});
+    return openProjection(
+      this.#core.connections.commands(),
+      { builds: this.keys.builds, all: this.#core.keys.all },
+      {},
+    );
   }
 
   /**
    * Makes the events count, or as many of them as come before one that fails.
    *
-   * @returns `moved` and how far it came; `other` and how far another process has come; `gone` when the build was replaced
+   * @returns `moved` and how far it came; `other` and how far it really is, because another process has come or events were lost; `gone` when the build was replaced
    * @throws what a handler throws, if it is that of the first event; the signal's reason
    */
   async step(
@@ -52,7 +56,11 @@ export class Projector {
     refs: readonly EventRef[],
     signal: AbortSignal,
   ): Promise<{ outcome: CommitOutcome; at: number; handled: number }> {
-    const { reader, connections } = this.#core;
+    const {
+      reader,
+      connections,
+      keys: { all },
+    } = this.#core;
     const { rule, on } = this.#checked;
     const documents = this.keys.documents(build);
     const view = new BatchView(rule, (keys) => askRedis(connections, (client) => client.hmget(documents, ...keys)));
@@ -63,8 +71,8 @@ export class Projector {
     const newAt = nextOf === undefined ? (refs.at(-1)?.position ?? at) : nextOf - 1;
     const result = await commit(
       connections.commands(),
-      { builds: this.keys.builds, documents },
-      { build, readAt: at, newAt, changes: view.changes() },
+      { builds: this.keys.builds, documents, all },
+      { build, readAt: at, newAt, mark: markAt(refs, newAt), changes: view.changes() },
     );
     return { ...result, handled: result.outcome === 'moved' ? handled : 0 };
   }
@@ -104,17 +112,21 @@ export class Projector {
   ): Promise<{ handled: number; nextOf: number | undefined }> {
     const { contract, log } = this.#core;
     const events: Array<RecordedEvent<EventSchemas>> = [];
+    const keys: string[] = [];
     let failure: { error: unknown; event: StoredEvent } | undefined;
     for (const event of stored) {
       try {
-        events.push(await decodeEvent(contract, event));
+        const decoded = await decodeEvent(contract, event);
+        keys.push(...this.#checked.keysOf(decoded));
+        events.push(decoded);
       } catch (error) {
         failure = { error, event };
         break;
       }
     }
-    await view.prefetch(events.flatMap((event) => [...this.#checked.keysOf(event)]));
+    await view.prefetch(keys);
     for (const [index, event] of events.entries()) {
+      signal.throwIfAborted();
       const { documents, bytes } = view.size;
       if (documents >= MANY_DOCUMENTS || bytes >= MANY_BYTES) return { handled: index, nextOf: event.position };
       try {
@@ -142,10 +154,16 @@ export class Projector {
     const { type, version, streamId } = event;
     const answer = on[type]?.(view, event);
     if (!(answer instanceof Promise)) return answer;
+    // The handler may have the signal abort itself; then nobody waits for it, and its failure must not end the process.
+    answer.catch(() => undefined);
     return callHandler(() => answer, {
       timeoutMs,
       signal,
       what: `projection ${name}: event ${version} of ${streamId}`,
     });
   }
+}
+
+function markAt(refs: readonly EventRef[], position: number): string {
+  return refs.find((ref) => ref.position === position)?.mark ?? '';
 }

@@ -7,7 +7,7 @@ export type AppendOutcome = 'appended' | 'duplicate' | 'conflict' | 'taken';
 export const append = defineScript({
   file: 'streams/event-store/append.lua',
   keys: ['versions', 'stream', 'all', 'ids'],
-  args: ['streamId', 'expected', 'isNamed', '...events'],
+  args: ['streamId', 'expected', 'isNamed', 'mark', '...events'],
   reply: ([outcome, version, position]: [AppendOutcome, string, string]) => ({
     outcome,
     version: Number(version),
@@ -38,7 +38,7 @@ export const load = defineScript({
 export const saveSnapshot = defineScript({
   file: 'streams/event-store/save-snapshot.lua',
   keys: ['snapshots', 'stream'],
-  args: ['aggregate', 'version', 'hash', 'state'],
+  args: ['aggregate', 'first', 'version', 'hash', 'state'],
   reply: (kept: number) => kept === 1,
 });
 
@@ -60,19 +60,19 @@ export const openSubscription = defineScript({
   file: 'streams/event-store/open-subscription.lua',
   keys: ['checkpoint', 'all'],
   args: ['begin'],
-  reply: (position: string) => Number(position),
+  reply: ([position, mark]: [string, string]) => ({ position: Number(position), mark }),
 });
 
 export const moveCheckpoint = defineScript({
   file: 'streams/event-store/move-checkpoint.lua',
-  keys: ['checkpoint', 'leader'],
-  args: ['token', 'position'],
-  reply: (noted: number) => noted === 1,
+  keys: ['checkpoint', 'leader', 'all'],
+  args: ['token', 'position', 'mark'],
+  reply: (outcome: 'noted' | 'other' | 'lost') => outcome,
 });
 
 export const openProjection = defineScript({
   file: 'streams/event-store/open-projection.lua',
-  keys: ['builds'],
+  keys: ['builds', 'all'],
   args: [],
   reply: ([build, at]: [string, string]) => ({ build, at: Number(at) }),
 });
@@ -81,8 +81,8 @@ export type CommitOutcome = 'moved' | 'other' | 'gone';
 
 export const commit = defineScript({
   file: 'streams/event-store/commit.lua',
-  keys: ['builds', 'documents'],
-  args: ['build', 'readAt', 'newAt', '...changes'],
+  keys: ['builds', 'documents', 'all'],
+  args: ['build', 'readAt', 'newAt', 'mark', '...changes'],
   reply: ([outcome, at]: [CommitOutcome, string]) => ({ outcome, at: Number(at) }),
 });
 

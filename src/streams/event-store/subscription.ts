@@ -166,6 +166,10 @@ class Subscription implements Follows {
   readonly #log: Logger;
   /** How far it has come; of one without a name, that is all there is. */
   #position: number | undefined;
+  /** Of the reference at that position. */
+  #mark = '';
+  /** Of one without a name: the last position up to which there were events; it may begin beyond. */
+  #reached = 0;
   #noted = 0;
   #notedAtMs = 0;
 
@@ -186,22 +190,28 @@ class Subscription implements Follows {
     const { name, begin } = this.#checked;
     if (name === undefined) return (this.#position = await this.#locateUnnamed());
     const { checkpoint } = keys.subscription(name);
-    this.#noted = await openSubscription(connections.commands(), { checkpoint, all: keys.all }, { begin });
-    this.#position = this.#noted;
-    return this.#noted;
+    const { position, mark } = await openSubscription(connections.commands(), { checkpoint, all: keys.all }, { begin });
+    this.#noted = position;
+    this.#position = position;
+    this.#mark = mark;
+    return position;
   }
 
   async work(refs: readonly EventRef[], turn: Turn): Promise<number> {
     const { reader } = this.#core;
     const { types } = this.#checked;
     const wanted = types ? refs.filter(({ type }) => types.has(type)) : refs;
-    const events = await reader.fetch(wanted);
-    for (const stored of events) {
+    // Looked at after the references were read: if the one before them is still there, nothing was lost that was handled.
+    const [events, isWhole] = await Promise.all([reader.fetch(wanted), this.#isWhole()]);
+    if (!isWhole) return this.#goBack();
+    const eventAt = new Map(events.map((event) => [event.position, event]));
+    for (const ref of refs) {
+      const stored = eventAt.get(ref.position);
+      if (!stored && ref !== refs.at(-1)) continue;
       if (turn.draining.aborted) return this.#position ?? 0;
-      await this.#handle(stored, turn);
-      await this.#move(stored.position, turn);
+      if (stored) await this.#handle(stored, turn);
+      if (!(await this.#move(ref, turn))) return this.#goBack();
     }
-    await this.#move(refs.at(-1)?.position ?? 0, turn);
     return this.#position ?? 0;
   }
 
@@ -209,16 +219,31 @@ class Subscription implements Follows {
     await this.#note(turn);
   }
 
+  /** Whether the last event that was handled is still the one at its position. One without a name has no place to go back to. */
+  async #isWhole(): Promise<boolean> {
+    if (this.#checked.name === undefined || this.#mark === '') return true;
+    const [ref] = await this.#core.reader.refs(this.#position ?? 0, 1);
+    return ref !== undefined && ref.position === this.#position && (ref.mark === '' || ref.mark === this.#mark);
+  }
+
+  /** Redis has lost events that were handled or read; others may have their positions. */
+  #goBack(): Promise<number> {
+    const message = `${this.title}: Redis has lost its last events; going back to the checkpoint`;
+    this.#log.warn({ position: this.#position }, message);
+    return this.locate();
+  }
+
   async #locateUnnamed(): Promise<number> {
     const { begin } = this.#checked;
-    if (this.#position === undefined) return begin === 'end' ? this.#core.reader.top() : begin;
     const top = await this.#core.reader.top();
-    if (top < this.#position) {
-      // What comes next has positions that were handled before; what it is has not.
-      const message = `${this.title}: Redis has lost its last events; going on with those that come`;
-      this.#log.warn({ position: this.#position, top }, message);
-    }
-    return Math.min(this.#position, top);
+    const position = this.#position ?? (begin === 'end' ? top : begin);
+    const reached = this.#reached;
+    this.#reached = Math.min(position, top);
+    if (top >= reached) return position;
+    // What comes next has positions that were handled before; what it is has not.
+    const message = `${this.title}: Redis has lost its last events; going on with those that come`;
+    this.#log.warn({ position, top }, message);
+    return begin === 'end' ? top : Math.max(top, begin);
   }
 
   /** Calls the handler until it succeeds, or until its backoff says that there is no use. */
@@ -250,21 +275,30 @@ class Subscription implements Follows {
     }
   }
 
-  async #move(position: number, turn: Turn): Promise<void> {
+  /** @returns false when the event is not there any more */
+  async #move({ position, mark }: EventRef, turn: Turn): Promise<boolean> {
     this.#position = position;
+    this.#mark = mark;
+    this.#reached = position;
     const isTime = this.#core.clock.monotonicMs() - this.#notedAtMs >= NOTE_WITHIN_MS;
-    if (isTime || position - this.#noted >= NOTE_EVERY) await this.#note(turn);
+    return !(isTime || position - this.#noted >= NOTE_EVERY) || this.#note(turn);
   }
 
-  async #note({ leadership }: Turn): Promise<void> {
+  async #note({ leadership }: Turn): Promise<boolean> {
     const { name } = this.#checked;
     const position = this.#position ?? 0;
     this.#notedAtMs = this.#core.clock.monotonicMs();
-    if (name === undefined || !leadership || position <= this.#noted) return;
-    const { checkpoint, leader } = this.#core.keys.subscription(name);
+    if (name === undefined || !leadership || position <= this.#noted) return true;
+    const { connections, keys } = this.#core;
+    const { checkpoint, leader } = keys.subscription(name);
     const { token } = leadership;
-    const commands = this.#core.connections.commands();
-    if (await moveCheckpoint(commands, { checkpoint, leader }, { token, position })) this.#noted = position;
-    else leadership.lose();
+    const outcome = await moveCheckpoint(
+      connections.commands(),
+      { checkpoint, leader, all: keys.all },
+      { token, position, mark: this.#mark },
+    );
+    if (outcome === 'noted') this.#noted = position;
+    if (outcome === 'other') leadership.lose();
+    return outcome !== 'lost';
   }
 }

@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Aggregate, AggregateOptions } from '../../../src/streams/event-store/aggregate.ts';
 import type { EventStore } from '../../../src/streams/event-store/event-store.ts';
+import { createEventKeys } from '../../../src/streams/event-store/keys.ts';
+import { saveSnapshot } from '../../../src/streams/event-store/scripts.ts';
 import { failureOf } from '../../support/failures.ts';
 import { collectLog } from '../../support/log-lines.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
@@ -119,10 +121,36 @@ describe('update', () => {
     const first = await of.update('commanded', command, { commandId: 'request 7' });
     expect(first).toMatchObject({ status: 'appended', version: 2 });
     await store.append('commanded', [deposited(1)]);
-    expect(await of.update('commanded', command, { commandId: 'request 7' })).toMatchObject({ status: 'duplicate' });
+    const again = await of.update('commanded', command, { commandId: 'request 7' });
+    expect(again).toEqual({ ...first, status: 'duplicate' });
     expect(decided).toBe(1);
     expect(await of.load('commanded')).toMatchObject({ state: { balance: 12 } });
     expect(await of.update('commanded', command, { commandId: 'request 8' })).toMatchObject({ version: 5 });
+  });
+
+  test('of the same command twice at once is a duplicate, whatever the slower one has decided', async () => {
+    const of = fresh().aggregate(account);
+    let decided = 0;
+    const result = await of.update(
+      'twice',
+      async () => {
+        if (decided++ === 0) await of.update('twice', () => [deposited(1)], { commandId: 'request 9' });
+        return [deposited(1), deposited(2)];
+      },
+      { commandId: 'request 9', attempts: 1 },
+    );
+    expect(result).toMatchObject({ status: 'duplicate', version: 1 });
+    expect(decided).toBe(1);
+    expect(await of.load('twice')).toMatchObject({ state: { balance: 1 }, version: 1 });
+  });
+
+  test('that gives no list of events is told so', async () => {
+    const of = fresh().aggregate(account);
+    const { message } = await failureOf(
+      of.update('listless', () => undefined as never),
+      'INPUT_INVALID',
+    );
+    expect(message).toContain('expected a list of events');
   });
 
   test('ends with its signal', async () => {
@@ -246,6 +274,43 @@ describe('a snapshot', () => {
     await of.load('erased');
     await erasing;
     expect(await snapshotOf('erased')).toBeNull();
+  });
+
+  test('does not bring back what was erased between two pages of its load, nor does the state', async () => {
+    const store = fresh();
+    let erasing: Promise<unknown> | undefined;
+    const owners = store.aggregate({
+      name: 'owners',
+      initial: () => [] as string[],
+      apply: (async (state: string[], event: { version: number; data: { owner: string } }) => {
+        if (event.version === 200)
+          await (erasing ??= store.erase('paged').then(() => store.append('paged', [opened('nobody')])));
+        return [...state, event.data.owner];
+      }) as never,
+      snapshotEvery: 100,
+    });
+    await store.append(
+      'paged',
+      Array.from({ length: 300 }, () => opened('ada')),
+    );
+    expect(await owners.load('paged')).toEqual({ state: ['nobody'], version: 301 });
+    expect((await snapshotOf('paged', 'owners')) ?? '').not.toContain('ada');
+    expect((await owners.load('paged')).state).toEqual(['nobody']);
+  });
+
+  test('is refused if the first event in it is there no more', async () => {
+    const { store, connections } = storeOf({ url: server.url }, accounts);
+    await store.append('first', many(2));
+    const { snapshots, stream } = createEventKeys('millrace', 'accounts').of('first');
+    const keep = (first: number) =>
+      saveSnapshot(
+        connections.commands(),
+        { snapshots, stream },
+        { aggregate: 'account', first, version: 2, hash: '-', state: '{}' },
+      );
+    expect(await keep(0)).toBe(false);
+    expect(await snapshotOf('first')).toBeNull();
+    expect(await keep(1)).toBe(true);
   });
 
   test('of a state that JSON would change is not kept, and that is told once', async () => {

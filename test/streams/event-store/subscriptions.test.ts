@@ -84,6 +84,18 @@ describe('a subscription', () => {
     await eventually(() => expect(owners).toEqual(['bob', 'eve']));
   });
 
+  test.each([undefined, 'named'])(
+    'from a position that is yet to come is given nothing before it (%s)',
+    async (name) => {
+      const store = fresh();
+      await store.append('a', some(2));
+      const seen: number[] = [];
+      await store.subscribe({ name, from: 5 }, ({ position }) => void seen.push(position));
+      for (let round = 0; round < 4; round++) await store.append('a', some(1));
+      await eventually(() => expect(seen).toEqual([5, 6]));
+    },
+  );
+
   test('has its handler called again with an event that failed, and nothing overtakes it', async () => {
     const { log, all: lines } = collectLog();
     const { store } = open({ log });
