@@ -4,13 +4,13 @@
 -- failover stands after what the new master never got.
 local ring         = KEYS[1]            -- STREAM  the last messages: topic, before, echo, body
 local last         = KEYS[2]            -- STRING  the position of the last message; outlives the ring
-local channel      = KEYS[3]            -- where it is said
-local publish_verb = ARGV[1]            -- PUBLISH or SPUBLISH
-local topic        = ARGV[2]            -- the first line of the message
-local echo         = ARGV[3]            -- the process that is not to hear it, or '-'
-local body         = ARGV[4]            -- the rest of the message
-local keep         = tonumber(ARGV[5])  -- how many messages are kept
-local age_ms       = tonumber(ARGV[6])  -- and for how long
+local channel      = ARGV[1]            -- where it is said; no key, which would be missing for as long as the slot moves
+local publish_verb = ARGV[2]            -- PUBLISH or SPUBLISH
+local topic        = ARGV[3]            -- the first line of the message
+local echo         = ARGV[4]            -- the process that is not to hear it, or '-'
+local body         = ARGV[5]            -- the rest of the message
+local keep         = tonumber(ARGV[6])  -- how many messages are kept
+local age_ms       = tonumber(ARGV[7])  -- and for how long
 -- Reply: {position, clients that heard it}
 
 local LAST_MS = 2592000000 -- how long the last position is known after nothing was said: 30 days

@@ -13,37 +13,59 @@ export const OVERFLOW_POLICIES = ['drop-oldest', 'drop-newest', 'close', 'catch-
 export type OverflowPolicy = (typeof OVERFLOW_POLICIES)[number];
 
 /** What a queue needs. */
-export interface DeliveryParts<Item> {
+export interface DeliveryParts<Item, Kind = unknown> {
   readonly size: number;
   readonly concurrency: number;
   /** `catch-up` is for those who push: they are told that there is no room, and come again. */
   readonly onOverflow: OverflowPolicy;
   /** Never throws or rejects. */
   handle(item: Item): void | Promise<void>;
+  /** What is counted together when it is dropped, all by default; undefined for what must not be dropped. */
+  kindOf?(item: Item): Kind | undefined;
   /** What the handler is given in the place of what was dropped. */
-  dropped(count: number): Item;
+  dropped(count: number, kind: Kind): Item;
   /** The queue was full, and the policy is to close. */
   onClose(): void;
 }
 
 /** How many handlers that end at once run before the socket is looked at again. */
 const MOST_AT_ONCE = 64;
+/** The kind of all items where nobody tells them apart. */
+const ALIKE = 'all';
+
+/** Stands in the queue where what found it full would have stood. */
+class Dropped<Kind> {
+  readonly counts = new Map<Kind, number>();
+
+  add(kind: Kind): void {
+    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1);
+  }
+
+  take(): [Kind, number] | undefined {
+    for (const told of this.counts) {
+      this.counts.delete(told[0]);
+      return told;
+    }
+    return undefined;
+  }
+}
 
 /** The queue of one subscription. */
-export class Delivery<Item> {
-  readonly #parts: DeliveryParts<Item>;
-  #items: Item[] = [];
+export class Delivery<Item, Kind = unknown> {
+  readonly #parts: DeliveryParts<Item, Kind>;
+  #items: Array<Item | Dropped<Kind>> = [];
   /** Where the oldest item is: to shift a long list for each message would take longer than the message. */
   #head = 0;
   #running = 0;
   #isScheduled = false;
   #isClosed = false;
-  #untold = 0;
+  /** Of the oldest ones, which is told before what is left of the queue. */
+  readonly #untold = new Dropped<Kind>();
   #dropped = 0;
   #waiting: Array<() => void> = [];
   #onIdle: (() => void) | undefined;
 
-  constructor(parts: DeliveryParts<Item>) {
+  constructor(parts: DeliveryParts<Item, Kind>) {
     this.#parts = parts;
   }
 
@@ -74,10 +96,11 @@ export class Delivery<Item> {
         this.#parts.onClose();
         return true;
       }
-      this.#untold++;
-      this.#dropped++;
-      if (onOverflow === 'drop-newest') return true;
-      this.#take();
+      if (onOverflow === 'drop-newest') {
+        this.#dropNewest(item);
+        return true;
+      }
+      this.#dropOldest();
     }
     this.#items.push(item);
     this.#schedule();
@@ -127,14 +150,42 @@ export class Delivery<Item> {
     if (!this.#isClosed && this.queued > 0) this.#schedule();
   };
 
-  #next(): Item {
-    if (this.#untold === 0) return this.#take();
-    const told = this.#parts.dropped(this.#untold);
-    this.#untold = 0;
-    return told;
+  #dropNewest(item: Item): void {
+    const kind = this.#kindOf(item);
+    if (kind === undefined) return this.pushAnyway(item);
+    this.#dropped++;
+    let last = this.#items.at(-1);
+    if (!(last instanceof Dropped)) this.#items.push((last = new Dropped<Kind>()));
+    last.add(kind);
   }
 
-  #take(): Item {
+  /** The first that may be dropped; mostly the first of all. */
+  #dropOldest(): void {
+    for (let at = this.#head; at < this.#items.length; at++) {
+      const item = this.#items[at] as Item;
+      const kind = this.#kindOf(item);
+      if (kind === undefined) continue;
+      this.#dropped++;
+      this.#untold.add(kind);
+      if (at === this.#head) this.#take();
+      else this.#items.splice(at, 1);
+      return;
+    }
+  }
+
+  #kindOf(item: Item): Kind | undefined {
+    return this.#parts.kindOf ? this.#parts.kindOf(item) : (ALIKE as Kind);
+  }
+
+  #next(): Item {
+    const head = this.#items[this.#head];
+    const dropped = this.#untold.counts.size > 0 || !(head instanceof Dropped) ? this.#untold : head;
+    const told = dropped.take();
+    if (dropped === head && dropped.counts.size === 0) this.#take();
+    return told ? this.#parts.dropped(told[1], told[0]) : (this.#take() as Item);
+  }
+
+  #take(): Item | Dropped<Kind> {
     const item = this.#items[this.#head] as Item;
     this.#items[this.#head++] = undefined as Item;
     if (this.#head === this.#items.length || this.#head > 1_024) {

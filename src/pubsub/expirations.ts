@@ -26,7 +26,7 @@ export type KeyMatch = string | RegExp | ((key: string) => boolean);
 
 /** Options of expirations(). */
 export interface ExpirationOptions {
-  /** Default: every key of the database, of whomever it is. */
+  /** Default: every key of the database, of whomever it is. A function that throws for a key counts as failed, and the key is passed over. */
   match?: KeyMatch | undefined;
   /** How many may wait for the handler. Default 1,000. */
   queue?: number | undefined;
@@ -90,6 +90,7 @@ export class Expirations implements ExpirationListener {
   #ending: Promise<void> | undefined;
   #wasLive = false;
   #isFailing = false;
+  #isMatchTold = false;
 
   /** @throws MillraceError OPTIONS_INVALID */
   constructor(parts: Parts, handler: Handler, options: ExpirationOptions) {
@@ -105,6 +106,7 @@ export class Expirations implements ExpirationListener {
       concurrency,
       onOverflow,
       handle: (item) => this.#handle(item),
+      kindOf: (item) => ('gap' in item ? undefined : 'key'),
       dropped: () => ({ gap: 'overflow' }),
       onClose: () => void this.#end('overflow'),
     });
@@ -120,7 +122,7 @@ export class Expirations implements ExpirationListener {
       await checkKeyEvents('expired', connections.commands(), log);
       if (!this.#ending) {
         this.#events = keyEvents('expired', connections, log, {
-          onMessage: (key) => this.#fits(key) && this.#delivery.push({ key }),
+          onMessage: (key) => this.#onKey(key),
           onLive: () => this.#onLive(),
         });
         await Promise.race([this.#events.open(), this.closed]);
@@ -169,6 +171,21 @@ export class Expirations implements ExpirationListener {
     );
   }
 
+  /** In the callback of the socket, where a `match` that throws would end the process. */
+  #onKey(key: string): void {
+    try {
+      if (this.#fits(key)) this.#delivery.push({ key });
+    } catch (error) {
+      this.#counts.failed++;
+      const level = this.#isMatchTold ? 'debug' : 'warn';
+      this.#isMatchTold = true;
+      this.#parts.log[level](
+        { err: error },
+        'the match of expirations failed, so the key counts as one that does not fit',
+      );
+    }
+  }
+
   #onLive(): void {
     if (this.#wasLive) this.#delivery.pushAnyway({ gap: 'connection' });
     this.#wasLive = true;
@@ -193,7 +210,11 @@ function matcherOf(match: KeyMatch | undefined): (key: string) => boolean {
   if (match === undefined) return () => true;
   if (typeof match === 'function') return match;
   if (typeof match === 'string') return globMatcher(match.split('*'));
-  return (key) => new RegExp(match).test(key); // One of its own, which begins at the start each time.
+  const own = new RegExp(match);
+  return (key) => {
+    own.lastIndex = 0; // One that is global or sticky would go on where it was.
+    return own.test(key);
+  };
 }
 
 /** Step by step and without a regular expression, which could take for ever over a long key. */

@@ -1,6 +1,8 @@
 /** Reads a ring from a position on, until whoever reads has all that was said. */
 import type { Clock } from '../clock.ts';
+import { isMillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { isOutage } from '../redis/guard.ts';
 import { comparePositions, type Envelope, type Position } from './envelope.ts';
 import type { Missing, Ring } from './ring.ts';
 
@@ -15,11 +17,13 @@ export interface Follower {
   target(): Position;
   /** Resolves once there is room for more. */
   hasRoom(): Promise<void>;
-  /** The most messages of the next page. */
-  pageSize(): number;
+  /** The most messages of the next page, if there is a limit of its own. */
+  pageSize?(): number;
   /** @returns false when there was no room for it. */
   take(message: Envelope): boolean;
   onMissing(missing: Missing): void;
+  /** Nothing was ever said as late as this position; it goes on after the last message. */
+  onAhead?(after: Position): void;
   onMoved(cursor: Position): void;
   /** It has all, at this very moment: what is heard from now on is for the follower to take. */
   onDone(): void;
@@ -40,9 +44,10 @@ export async function followRing(follower: Follower, from: Position | undefined)
     await follower.hasRoom();
     const target = follower.target();
     const after = cursor;
-    const page = await persistently(follower, () => ring.after(after, follower.pageSize()));
+    const page = await persistently(follower, () => ring.after(after, follower.pageSize?.()));
     if (!page || signal.aborted) return;
     if (page.missing) follower.onMissing(page.missing);
+    if (page.isAhead && after !== undefined) follower.onAhead?.(after);
     let isTaken = true;
     for (const message of page.messages) {
       isTaken = follower.take(message);
@@ -66,11 +71,16 @@ export async function persistently<T>(
   ask: () => Promise<T>,
 ): Promise<T | undefined> {
   let pauseMs = FIRST_PAUSE_MS;
+  let toldCode: string | undefined;
   while (!signal.aborted) {
     try {
       return await ask();
     } catch (error) {
-      log.debug({ err: error }, 'the messages that were missed cannot be read yet');
+      const code = isMillraceError(error) ? error.code : 'none';
+      // Of an outage its client tells, and it passes; what an ACL forbids nobody else would tell of.
+      const mustTell = !signal.aborted && code !== toldCode && !(isMillraceError(error) && isOutage(error));
+      if (mustTell) toldCode = code;
+      log[mustTell ? 'warn' : 'debug']({ err: error, code }, 'the messages that were missed cannot be read yet');
     }
     // Only its signal ends the sleep early, and the loop with it.
     await clock.sleep(pauseMs * (0.5 + Math.random() / 2), { signal }).catch(() => undefined);

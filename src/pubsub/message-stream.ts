@@ -15,25 +15,38 @@ export function messageStream(subscribe: (handler: Handler) => Subscription): Me
   const hand = new Hand();
   // The handler is at work for as long as the loop is, so what comes meanwhile waits in the queue.
   const subscription = subscribe((message) => hand.offer(message));
+  void subscription.closed.then(() => hand.end());
   const messages = readAll(hand, subscription);
-  return Object.assign(messages, { ready: () => subscription.ready(), close: () => subscription.close() });
+  const leave = messages.return.bind(messages);
+  return Object.assign(messages, {
+    ready: () => subscription.ready(),
+    close: () => subscription.close(),
+    // A generator that has not begun would end without its `finally`, and one that waits for a message would wait on.
+    return: async () => {
+      hand.release();
+      await subscription.close();
+      return leave();
+    },
+  });
 }
 
 /** Where one message lies until it is taken. */
 class Hand {
   #message: TopicMessage | undefined;
+  #isEnded = false;
   #taken: () => void = () => undefined;
   #wake: () => void = () => undefined;
 
   offer(message: TopicMessage): Promise<void> {
+    if (this.#isEnded) return Promise.resolve();
     this.#message = message;
     this.#wake();
     return new Promise((resolve) => (this.#taken = resolve));
   }
 
-  /** The message, if one comes before the promise settles. */
-  async next(until: Promise<unknown>): Promise<TopicMessage | undefined> {
-    if (!this.#message) await Promise.race([until, new Promise<void>((resolve) => (this.#wake = resolve))]);
+  /** The message, if one comes before the end. */
+  async next(): Promise<TopicMessage | undefined> {
+    if (!this.#message && !this.#isEnded) await new Promise<void>((resolve) => (this.#wake = resolve));
     const message = this.#message;
     this.#message = undefined;
     return message;
@@ -43,11 +56,18 @@ class Hand {
   release(): void {
     this.#taken();
   }
+
+  /** No more come. What nobody has taken by now is at work nowhere, so nobody is to wait for it. */
+  end(): void {
+    this.#isEnded = true;
+    if (this.#message) this.#taken();
+    this.#wake();
+  }
 }
 
 async function* readAll(hand: Hand, subscription: Subscription): AsyncGenerator<TopicMessage, void, void> {
   try {
-    for (let message = await hand.next(subscription.closed); message; message = await hand.next(subscription.closed)) {
+    for (let message = await hand.next(); message; message = await hand.next()) {
       yield message;
       hand.release();
     }

@@ -9,7 +9,7 @@ import { OVERFLOW_POLICIES, type OverflowPolicy } from './delivery.ts';
 import { isPosition } from './envelope.ts';
 import type { PubSubMetricsRegistry } from './pubsub-metrics.ts';
 import type { Gap } from './subscription.ts';
-import type { TopicContract } from './topic.ts';
+import { isContract, type TopicContract } from './topic.ts';
 
 /** Options of the pub/sub of a process. */
 export interface PubSubOptions {
@@ -75,7 +75,8 @@ export interface ServeOptions {
 
 const MOST_HEADER_CHARS = 4_096;
 const MOST_QUEUED = 1_000_000;
-const LONGEST_REQUEST_MS = 3_600_000;
+/** No caller waits for longer. */
+export const LONGEST_REQUEST_MS = 3_600_000;
 
 const anObject = <T>(what: string): z.ZodType<T> =>
   z.custom<T>((value) => typeof value === 'object' && value !== null, `expected ${what}`);
@@ -96,7 +97,10 @@ const functionOption = z.custom<(gap: Gap) => unknown>((value) => typeof value =
 export const pubSubSchema = z.strictObject({
   prefix: z.string().optional(),
   deadline: durationOption.refine((ms) => ms >= 1, 'expected at least 1 ms').default(2_000),
-  topics: z.array(anObject<TopicContract>('a topic of defineTopic()')).default([]),
+  topics: z
+    .array(z.custom<TopicContract>(isContract, 'expected a topic of defineTopic(), without at()'))
+    .default([])
+    .transform((topics) => [...new Set(topics)]),
   log: anObject<Logger>('a logger').optional(),
   clock: anObject<Clock>('a clock').optional(),
   metrics: anObject<PubSubMetricsRegistry>('a registry').optional(),
@@ -120,6 +124,9 @@ export const subscribeSchema = z.strictObject({
   onGap: functionOption.optional(),
   signal: signalOption,
 });
+
+/** A loop takes one message after the other. */
+export const streamSchema = subscribeSchema.omit({ concurrency: true });
 
 export const requestSchema = z.strictObject({
   timeout: durationOption.refine((ms) => ms >= 1 && ms <= LONGEST_REQUEST_MS, 'expected 1 ms to 1 h').default(5_000),

@@ -4,7 +4,7 @@
  * Promise: a plain topic is heard at most once, in order, by whoever listens at that moment, and whoever may have missed some is told. A
  * reliable topic is heard at least once and in order for as long as its ring has what was missed, else the gap is told. A request is
  * handled once at most.
- * Keys of a definition, all in one slot: `PREFIX:pubsub:{NAME}` its channel, `:requests` that of its requests, `:claim:ID` of a request (see
+ * Keys of a definition, all in one slot: `PREFIX:pubsub:{NAME}` its channel, `:requests` that of its requests, `:offer:ID` of a request (see
  * requests.ts), and of a reliable one `:ring` STREAM (for `age` after the last message) and `:last` STRING (30 days more).
  * `PREFIX:pubsub:{~PROCESS}:inbox` is the channel of the answers to a process.
  * Redis down: publish() and request() throw; subscriptions live on and go on by themselves.
@@ -26,6 +26,7 @@ import {
   pubSubSchema,
   requestSchema,
   serveSchema,
+  streamSchema,
   subscribeSchema,
   type PublishOptions,
   type PubSubOptions,
@@ -207,6 +208,7 @@ export class PubSub {
     what: Topic | string,
     options: Omit<SubscribeOptions, 'concurrency'> = {},
   ): MessageStream<TopicMessage<never, never>> {
+    checkOptions(streamSchema, options, 'stream');
     const messages = messageStream((handler) => this.#subscribe(what, handler, options));
     return messages as MessageStream<TopicMessage<never, never>>;
   }
@@ -356,8 +358,8 @@ export class PubSub {
     echo: string | undefined,
     body: string,
   ): Promise<{ receivers: number; position: string }> {
-    const args = { publishVerb: this.#speaker.verb, topic, echo: echo ?? NONE, body, keep, ageMs };
-    const keys = topicKeys(this.#keys, contract.name);
+    const { channel, ...keys } = topicKeys(this.#keys, contract.name);
+    const args = { channel, publishVerb: this.#speaker.verb, topic, echo: echo ?? NONE, body, keep, ageMs };
     return this.#speaker.ask(() => publishScript(this.#connections.commands(), keys, args));
   }
 }

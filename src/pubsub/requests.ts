@@ -2,12 +2,15 @@
  * Requests: a message that one of those who serve its topic answers.
  *
  *   request() --nobody serves--> NO_RESPONDER
- *      '--said on the topic's channel of requests--> claimed by one --answer on the caller's own channel--> resolved
- *                                                                   '--deadline--> REQUEST_TIMEOUT; a late answer is dropped
+ *      '--offered, and said on the topic's channel of requests--> claimed by one --answer on the caller's own channel--> resolved
+ *                                                                                '--deadline--> REQUEST_TIMEOUT; a late answer is dropped
  *
  * Promise: a request is handled by one process at most, and is never sent twice. Whether it was handled is unknown after a
  * REQUEST_TIMEOUT.
- * Keys: `PREFIX:pubsub:{TOPIC}:claim:ID` STRING the process that handles it, for as long as its caller waits and a second more.
+ * Keys: `PREFIX:pubsub:{TOPIC}:offer:ID` STRING for as long as the caller waits, by the server's clock. Whoever deletes it handles the
+ * request, so that of those who were frozen meanwhile, however long, none handles it again. A caller who gives up deletes it too.
+ * The offer is no part of a script that says the request: while the slot moves to another node the key would be there already, and those
+ * who serve would still listen here.
  */
 import type { Clock } from '../clock.ts';
 import { formatMs } from '../durations.ts';
@@ -16,7 +19,7 @@ import type { Logger } from '../log.ts';
 import { Broadcast } from '../redis/broadcast.ts';
 import { Dated, Deadlines } from '../redis/deadlines.ts';
 import { encodePayload, parseWith } from '../payload.ts';
-import { isRecord, isShortText, parsed, writeBody, writeEnvelope } from './envelope.ts';
+import { isRecord, isShortText, MOST_HEAD_CHARS, parsed, writeBody, writeEnvelope } from './envelope.ts';
 import type { RequestOutcome } from './pubsub-metrics.ts';
 import type { Speaker } from './speaker.ts';
 import { concreteTopic, type Topic, type TopicContract } from './topic.ts';
@@ -42,6 +45,11 @@ export function requestChannel({ keys }: Speaker, name: string): string {
   return keys(name, 'requests');
 }
 
+/** The key that whoever deletes it may handle the request for. */
+export function offerKey({ keys }: Speaker, name: string, id: string): string {
+  return keys(name, 'offer', id);
+}
+
 /** `ID ok|failed JSON`, with a line break between them. */
 export function writeAnswer({ id, json, failure }: Answer): string {
   return failure ? `${id}\nfailed\n${JSON.stringify(failure)}` : `${id}\nok\n${json ?? 'null'}`;
@@ -53,6 +61,8 @@ class Pending extends Dated {
   readonly sentAtMs: number;
   readonly resolve: (json: string) => void;
   readonly reject: (error: Error) => void;
+  /** Never rejects. */
+  readonly send: (pending: Pending) => void;
   isSent = false;
 
   constructor(
@@ -60,6 +70,7 @@ class Pending extends Dated {
     contract: TopicContract,
     sentAtMs: number,
     timeoutMs: number,
+    send: (pending: Pending) => void,
     resolve: (json: string) => void,
     reject: (error: Error) => void,
   ) {
@@ -67,6 +78,7 @@ class Pending extends Dated {
     this.id = id;
     this.contract = contract;
     this.sentAtMs = sentAtMs;
+    this.send = send;
     this.resolve = resolve;
     this.reject = reject;
   }
@@ -86,7 +98,7 @@ export class Requests {
     this.#speaker = speaker;
     this.#clock = clock;
     this.#log = log;
-    const listener = { onMessage: (text: string) => this.#onAnswer(text) };
+    const listener = { onMessage: (text: string) => this.#onAnswer(text), onLive: () => this.#sendWaiting() };
     this.#inbox = new Broadcast(inboxOf(speaker, speaker.origin), speaker.connections, log, listener, {
       sharded: true,
     });
@@ -113,13 +125,14 @@ export class Requests {
     const id = this.#speaker.nextId();
     try {
       answer = await this.#answerTo(id, contract, startMs, timeoutMs, signal, async (pending) => {
-        await this.#inbox.open();
+        const offered = this.#offer(pending);
+        // Commands to one server keep their order; on a Cluster the offer may go another way.
+        if (this.#speaker.connections.topology === 'cluster') await offered;
         if (!this.#pending.has(id)) return; // It was given up meanwhile.
-        const leftMs = Math.max(1, Math.round(pending.atMs - this.#clock.monotonicMs()));
-        const meta = { ...this.#speaker.meta(id, headers as Record<string, string>), withinMs: leftMs };
+        const meta = { ...this.#speaker.meta(id, headers as Record<string, string>), withinMs: this.#leftMs(pending) };
         const message = writeEnvelope(text, undefined, writeBody(meta, json));
-        pending.isSent = true;
-        const heardBy = await this.#speaker.say(requestChannel(this.#speaker, contract.name), message);
+        const said = this.#speaker.say(requestChannel(this.#speaker, contract.name), message);
+        const [heardBy] = await Promise.all([said, offered]);
         if (heardBy === 0) this.#fail(id, noResponder(contract));
       });
       const reply: unknown = JSON.parse(answer);
@@ -134,7 +147,10 @@ export class Requests {
 
   stop(): void {
     this.#isStopped = true;
-    for (const pending of this.#deadlines.close()) pending.reject(closed());
+    for (const pending of this.#deadlines.close()) {
+      this.#withdraw(pending);
+      pending.reject(closed());
+    }
     this.#pending.clear();
     this.#inbox.close();
   }
@@ -150,12 +166,18 @@ export class Requests {
     if (this.#isStopped) throw closed();
     let onAbort: (() => void) | undefined;
     const answer = new Promise<string>((resolve, reject) => {
-      const pending = new Pending(id, contract, startMs, timeoutMs, resolve, reject);
+      const attempt = (one: Pending): void => {
+        one.isSent = true;
+        send(one).catch((error: unknown) => this.#fail(id, error as Error));
+      };
+      const pending = new Pending(id, contract, startMs, timeoutMs, attempt, resolve, reject);
       onAbort = () => this.#fail(id, signal?.reason as Error);
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#pending.set(id, pending);
       this.#deadlines.add(pending);
-      send(pending).catch((error: unknown) => this.#fail(id, error as Error));
+      this.#speaker.connections.subscriber(); // Of connections that are closed nothing would ever be heard.
+      if (this.#inbox.isLive) attempt(pending);
+      else void this.#inbox.open(); // It is sent as soon as answers are heard.
     });
     return answer.finally(() => {
       if (onAbort) signal?.removeEventListener('abort', onAbort);
@@ -170,7 +192,32 @@ export class Requests {
   }
 
   #fail(id: string, error: Error): void {
-    this.#pending.get(id)?.reject(error);
+    const pending = this.#pending.get(id);
+    if (!pending) return;
+    this.#withdraw(pending);
+    pending.reject(error);
+  }
+
+  #sendWaiting(): void {
+    for (const pending of this.#pending.values()) if (!pending.isSent) pending.send(pending);
+  }
+
+  #leftMs({ atMs }: Pending): number {
+    return Math.max(1, Math.round(atMs - this.#clock.monotonicMs()));
+  }
+
+  #offer(pending: Pending): Promise<unknown> {
+    const { connections } = this.#speaker;
+    const key = offerKey(this.#speaker, pending.contract.name, pending.id);
+    return this.#speaker.ask(() => connections.commands().set(key, '1', 'PX', this.#leftMs(pending)));
+  }
+
+  /** Nobody is to begin it any more. Best effort: what cannot be withdrawn runs out by itself. */
+  #withdraw({ id, contract, isSent }: Pending): void {
+    if (!isSent) return;
+    const key = offerKey(this.#speaker, contract.name, id);
+    const onFailure = (error: unknown): void => this.#log.debug({ err: error, id }, 'a request was not withdrawn');
+    this.#speaker.ask(() => this.#speaker.connections.commands().del(key)).catch(onFailure);
   }
 
   #onLate({ id, contract, sentAtMs, atMs, isSent }: Pending): void {
@@ -187,11 +234,13 @@ export class Requests {
     const pending = this.#pending.get(id);
     if (!pending) return this.#log.debug({ id: id.slice(0, 100) }, 'an answer came too late, or to nobody');
     const json = text.slice(id.length + status.length + 2);
-    if (json.length > pending.contract.maxBytes) return this.#fail(id, unreadable(pending.contract, 'it is too large'));
+    // Why it failed is told whatever the topic's limit is.
+    const mostChars = status === 'ok' ? pending.contract.maxBytes : MOST_HEAD_CHARS;
+    if (json.length > mostChars) return pending.reject(unreadable(pending.contract, 'it is too large'));
     const value = parsed(json);
-    if (value === undefined) return this.#fail(id, unreadable(pending.contract, 'it is no JSON'));
+    if (value === undefined) return pending.reject(unreadable(pending.contract, 'it is no JSON'));
     if (status === 'ok') return pending.resolve(json);
-    this.#fail(id, failed(pending.contract, value));
+    pending.reject(failed(pending.contract, value));
   }
 
   #count(contract: TopicContract, outcome: RequestOutcome, startMs: number): void {

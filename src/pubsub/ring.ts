@@ -1,4 +1,5 @@
 /** The ring of a reliable topic: the last messages, as Redis keeps them. */
+import { isMillraceError } from '../errors.ts';
 import type { Connections } from '../redis/connect.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { KeySpace } from '../redis/keys.ts';
@@ -9,8 +10,8 @@ const RING_KEYS = ['ring', 'last'] as const;
 
 export const publishScript = defineScript({
   file: 'pubsub/publish.lua',
-  keys: [...RING_KEYS, 'channel'],
-  args: ['publishVerb', 'topic', 'echo', 'body', 'keep', 'ageMs'],
+  keys: RING_KEYS,
+  args: ['channel', 'publishVerb', 'topic', 'echo', 'body', 'keep', 'ageMs'],
   reply: ([position, receivers]: [Position, number]) => ({ position, receivers }),
 });
 
@@ -37,6 +38,18 @@ export interface RingPage {
   readonly missing: Missing | undefined;
   /** Whether there was nothing more at that moment. */
   readonly isEnd: boolean;
+  /** Nothing was ever said as late as what was asked for, as far as Redis knows; the next page begins after the last message. */
+  readonly isAhead: boolean;
+}
+
+const LARGEST_PAGE = 100;
+/** What one answer of Redis may bring at most, if every message is as large as it may be. */
+const LARGEST_PAGE_BYTES = 4_194_304;
+
+/** As Redis answers. */
+interface RawPage {
+  readonly last: string;
+  readonly entries: Array<[string, string[]]>;
 }
 
 /** Reads one ring. */
@@ -45,17 +58,23 @@ export class Ring {
   readonly #guard: Guard;
   readonly #keys: { ring: string; last: string };
   readonly #onMalformed: () => void;
+  readonly #largestPage: number;
+  /** Smaller while Redis is too slow for a large one. */
+  #page: number;
 
   constructor(
     connections: Pick<Connections, 'commands'>,
     guard: Guard,
     keys: { ring: string; last: string },
+    maxBytes: number,
     onMalformed: () => void,
   ) {
     this.#connections = connections;
     this.#guard = guard;
     this.#keys = keys;
     this.#onMalformed = onMalformed;
+    this.#largestPage = Math.max(1, Math.min(LARGEST_PAGE, Math.floor(LARGEST_PAGE_BYTES / maxBytes)));
+    this.#page = this.#largestPage;
   }
 
   /** The position of the last message; `''` before the first one. */
@@ -64,9 +83,13 @@ export class Ring {
     return last;
   }
 
-  /** @param after A position, `''` for what comes after nothing; undefined for whatever is kept, so that nothing can be missing. */
-  async after(after: Position | undefined, count: number): Promise<RingPage> {
-    const { last, entries } = await this.#read(after ?? '', count);
+  /**
+   * @param after A position, `''` for what comes after nothing; undefined for whatever is kept, so that nothing can be missing.
+   * @param most How many messages at most; a page of large ones has fewer.
+   */
+  async after(after: Position | undefined, most = LARGEST_PAGE): Promise<RingPage> {
+    const count = Math.min(most, this.#page);
+    const { last, entries } = await this.#readPage(after ?? '', count);
     const messages: Envelope[] = [];
     let next = after ?? '';
     let missing: Missing | undefined;
@@ -79,21 +102,28 @@ export class Ring {
       next = position;
     }
     const isEnd = entries.length < count;
-    if (entries.length > 0) return { messages, next, missing, isEnd };
+    const isAhead = false;
+    if (entries.length > 0) return { messages, next, missing, isEnd, isAhead };
     // Nothing is kept after it: either nothing was said, or what was said is too old, or Redis has lost it all.
-    if (after === undefined || last === after) return { messages, next: last, missing, isEnd };
-    if (last === '')
-      return { messages, next: '', missing: after === '' ? undefined : { from: after, to: undefined }, isEnd };
-    const isBehind = comparePositions(last, after) > 0;
-    return {
-      messages,
-      next: isBehind ? last : after,
-      missing: isBehind ? { from: after, to: last } : undefined,
-      isEnd,
-    };
+    if (after === undefined || last === after) return { messages, next: last, missing, isEnd, isAhead };
+    if (last === '') return { messages, next: '', missing: { from: after, to: undefined }, isEnd, isAhead };
+    // What is said next stands after the last message, and may stand before what was asked for.
+    if (comparePositions(last, after) < 0) return { messages, next: last, missing, isEnd, isAhead: true };
+    return { messages, next: last, missing: { from: after, to: last }, isEnd, isAhead };
   }
 
-  #read(after: string, count: number): Promise<{ last: string; entries: Array<[string, string[]]> }> {
+  async #readPage(after: string, count: number): Promise<RawPage> {
+    try {
+      const read = await this.#read(after, count);
+      this.#page = Math.min(this.#largestPage, this.#page * 2);
+      return read;
+    } catch (error) {
+      if (isMillraceError(error, 'REDIS_TIMEOUT')) this.#page = Math.max(1, Math.floor(this.#page / 2));
+      throw error;
+    }
+  }
+
+  #read(after: string, count: number): Promise<RawPage> {
     return this.#guard.run(() => readAfterScript(this.#connections.commands(), this.#keys, { after, count }));
   }
 }

@@ -12,9 +12,9 @@ import { encodePayload, parseWith } from '../payload.ts';
 import { Broadcast } from '../redis/broadcast.ts';
 import { Delivery } from './delivery.ts';
 import { MOST_HEAD_CHARS, readBody, readEnvelope, type Envelope } from './envelope.ts';
-import type { ParsedServeOptions } from './options.ts';
+import { LONGEST_REQUEST_MS, type ParsedServeOptions } from './options.ts';
 import type { ServeOutcome, TopicMeter } from './pubsub-metrics.ts';
-import { inboxOf, requestChannel, writeAnswer, type Answer } from './requests.ts';
+import { inboxOf, offerKey, requestChannel, writeAnswer, type Answer } from './requests.ts';
 import type { Speaker } from './speaker.ts';
 import type { TopicMessage } from './subscription.ts';
 import { segmentsOf, topicParts, valuesOf, ANY, type Topic, type TopicContract } from './topic.ts';
@@ -44,8 +44,6 @@ interface Waiting {
   readonly cameAtMs: number;
 }
 
-/** A caller waits no longer than its deadline, and its clock and ours run alike; what is beyond is for the way. */
-const CLAIM_MARGIN_MS = 1_000;
 const CLOSE_WITHIN_MS = 5_000;
 
 /** Serves one topic. */
@@ -63,6 +61,7 @@ export class TopicServing implements Serving {
   readonly #onClose: (serving: TopicServing) => void;
   readonly #signal: AbortSignal | undefined;
   #ending: Promise<void> | undefined;
+  #isRefusalTold = false;
 
   constructor(
     topic: Topic,
@@ -161,22 +160,24 @@ export class TopicServing implements Serving {
   async #serve({ topic, body }: Envelope, cameAtMs: number): Promise<ServeOutcome | undefined> {
     const { meta, data } = readBody(body);
     const { id, origin, withinMs = 0 } = meta;
-    const leftMs = withinMs - (this.#clock.monotonicMs() - cameAtMs);
+    if (withinMs > LONGEST_REQUEST_MS) return this.#refuse(topic);
+    const untilMs = cameAtMs + withinMs;
+    if (untilMs <= this.#clock.monotonicMs()) return 'expired';
+    if (!(await this.#claim(id))) return undefined;
+    const leftMs = untilMs - this.#clock.monotonicMs(); // Redis may have taken its time.
     if (leftMs <= 0) return 'expired';
-    if (!(await this.#claim(id, leftMs))) return undefined;
     const gone = new AbortController();
     const deadline = setTimeout(
       () => gone.abort(new MillraceError('REQUEST_TIMEOUT', `${topic}: its caller waits no more`, { topic, id })),
       leftMs,
     ).unref();
     this.#underWay.add(gone);
+    let json: string;
     try {
       const { headers, sentAt } = meta;
       const head = { topic, values: valuesOf(this.#contract, topic), id, origin, sentAt, headers, position: undefined };
       const read = await parseWith(this.#contract.schema, data, `a request of ${this.#contract.name}`);
-      const json = await this.#encode(await this.#handler({ ...head, data: read }, { signal: gone.signal }));
-      await this.#answer(origin, { id, json });
-      return 'answered';
+      json = await this.#encode(await this.#handler({ ...head, data: read }, { signal: gone.signal }));
     } catch (error) {
       const { name, message, code } = describeError(error);
       this.#log.debug({ err: error, topic, id }, 'a request failed');
@@ -186,13 +187,24 @@ export class TopicServing implements Serving {
       clearTimeout(deadline);
       this.#underWay.delete(gone);
     }
+    // Whatever becomes of it: the request has not failed.
+    await this.#answer(origin, { id, json });
+    return 'answered';
   }
 
-  async #claim(id: string, leftMs: number): Promise<boolean> {
-    const { keys, connections, origin } = this.#speaker;
-    const key = keys(this.#contract.name, 'claim', id);
-    const forMs = Math.ceil(leftMs) + CLAIM_MARGIN_MS;
-    return (await this.#speaker.ask(() => connections.commands().set(key, origin, 'PX', forMs, 'NX'))) === 'OK';
+  /** Whoever takes the offer away handles the request; Redis has let it run out when the caller waits no more. */
+  async #claim(id: string): Promise<boolean> {
+    const { connections } = this.#speaker;
+    const key = offerKey(this.#speaker, this.#contract.name, id);
+    return (await this.#speaker.ask(() => connections.commands().del(key))) === 1;
+  }
+
+  /** No caller waits that long, so somebody has made it up; of the first one people are told. */
+  #refuse(topic: string): 'refused' {
+    const level = this.#isRefusalTold ? 'debug' : 'warn';
+    this.#isRefusalTold = true;
+    this.#log[level]({ topic }, 'a request that waits for longer than any may was refused');
+    return 'refused';
   }
 
   async #encode(answer: unknown): Promise<string> {

@@ -110,7 +110,7 @@ export class TopicSubscription implements Subscription {
   readonly closed: Promise<CloseReason>;
   readonly #parts: SubscriptionParts;
   readonly #topicParts: TopicPart[];
-  readonly #delivery: Delivery<Item>;
+  readonly #delivery: Delivery<Item, TopicChannel>;
   readonly #closing = new AbortController();
   readonly #counts = { handled: 0, failed: 0, refused: 0, gaps: 0 };
   readonly #opening: Promise<unknown>;
@@ -125,12 +125,13 @@ export class TopicSubscription implements Subscription {
     const isReliable = targets.every(({ channel }) => channel.ring);
     this.#parts = parts;
     this.closed = new Promise((resolve) => (this.#onClosed = resolve));
-    this.#delivery = new Delivery<Item>({
+    this.#delivery = new Delivery<Item, TopicChannel>({
       size: queue,
       concurrency,
       onOverflow: options.onOverflow ?? (isReliable ? 'catch-up' : 'drop-oldest'),
       handle: (item) => ('gap' in item ? this.#tellGap(item.gap) : this.#handle(item.channel, item.message)),
-      dropped: (count) => ({ gap: this.#gapOf(targets[0]?.channel, 'overflow', { count }) }),
+      kindOf: (item) => ('gap' in item ? undefined : item.channel),
+      dropped: (count, channel) => ({ gap: this.#gapOf(channel, 'overflow', { count }) }),
       onClose: () => void this.#end('overflow'),
     });
     this.#topicParts = targets.map(
@@ -267,14 +268,14 @@ export class TopicSubscription implements Subscription {
   }
 
   #gapOf(
-    channel: TopicChannel | undefined,
+    channel: TopicChannel,
     reason: GapReason,
     { count, from, to }: { count?: number; from?: string | undefined; to?: string | undefined } = {},
   ): Gap {
     this.#counts.gaps++;
-    channel?.meter.gap(reason);
-    if (count !== undefined) channel?.meter.dropped(count);
-    return { topic: channel?.contract.name ?? this.#parts.name, reason, count, from, to };
+    channel.meter.gap(reason);
+    if (count !== undefined) channel.meter.dropped(count);
+    return { topic: channel.contract.name, reason, count, from, to };
   }
 
   #tellGap(gap: Gap): void | Promise<void> {

@@ -41,9 +41,8 @@ export interface ChannelParts {
   readonly origin: string;
 }
 
-const PAGE_SIZE = 100;
-/** No server's clock is that far ahead of ours. */
-const MOST_AHEAD_MS = 86_400_000;
+/** A message that says that it stands further ahead of our clock is believed only if the ring has it. */
+const MOST_AHEAD_MS = 5_000;
 
 /** The channel of a definition. */
 export class TopicChannel {
@@ -72,7 +71,9 @@ export class TopicChannel {
     this.#parts = parts;
     const { ring, last, channel } = topicKeys(parts.keys, contract.name);
     if (contract.reliable) {
-      this.ring = new Ring(parts.connections, parts.guard, { ring, last }, () => this.#refuse('envelope'));
+      this.ring = new Ring(parts.connections, parts.guard, { ring, last }, contract.maxBytes, () =>
+        this.#refuse('envelope'),
+      );
     }
     const listener = { onMessage: (text: string) => this.#onMessage(text), onLive: () => this.#onLive() };
     this.#broadcast = new Broadcast(channel, parts.connections, parts.log, listener, { sharded: true });
@@ -94,6 +95,11 @@ export class TopicChannel {
   /** Whether the process that said it does not want to hear it, and is this one. */
   isOwn({ echo }: Envelope): boolean {
     return echo === this.#parts.origin;
+  }
+
+  /** Larger than the definition lets any be. */
+  isTooLarge({ body }: Envelope): boolean {
+    return body.length > this.contract.maxBytes + MOST_HEAD_CHARS;
   }
 
   add(pattern: readonly string[], listener: TopicListener): void {
@@ -134,13 +140,9 @@ export class TopicChannel {
   }
 
   #onMessage(text: string): void {
-    if (text.length > this.contract.maxBytes + MOST_HEAD_CHARS) return this.#refuse('size');
     const message = readEnvelope(text);
     if (!message) return this.#refuse('envelope');
     const { position, before } = message;
-    if (position !== undefined && Number.parseInt(position, 10) > this.#parts.clock.wallMs() + MOST_AHEAD_MS) {
-      return this.#refuse('envelope'); // All that comes after it would count as heard already.
-    }
     this.meter.received();
     if (!this.ring || position === undefined || before === undefined) return this.#dispatch(message);
     if (this.#isFollowing || this.#position === undefined) {
@@ -148,7 +150,8 @@ export class TopicChannel {
       return;
     }
     if (comparePositions(position, this.#position) <= 0) return; // It was in the ring already.
-    if (comparePositions(before, this.#position) > 0) {
+    // A position that somebody has made up would have all that is said until then count as heard already, so the ring is asked.
+    if (before !== this.#position || Number.parseInt(position, 10) > this.#parts.clock.wallMs() + MOST_AHEAD_MS) {
       this.#heard = position;
       void this.#follow();
       return;
@@ -181,13 +184,15 @@ export class TopicChannel {
           ring,
           target: () => this.#heard,
           hasRoom: () => Promise.resolve(),
-          pageSize: () => PAGE_SIZE,
           take: (message) => this.#takeFromRing(message),
           onMissing: (missing) => {
             for (const listener of this.#listeners) listener.onMissing(missing);
           },
           onMoved: (cursor) => (this.#position = cursor),
-          onDone: () => (this.#isFollowing = this.#mustFollowAgain),
+          onDone: () => {
+            this.#isFollowing = this.#mustFollowAgain;
+            this.#heard = this.position; // What was heard of and is not there is not waited for again.
+          },
         },
         this.#position,
       );
@@ -203,6 +208,7 @@ export class TopicChannel {
   #dispatch(message: Envelope): void {
     const segments = segmentsOf(this.contract, message.topic);
     if (!segments) return this.#refuse('topic');
+    if (this.isTooLarge(message)) return this.#refuse('size');
     if (this.isOwn(message)) return;
     for (const listener of this.#trie.match(segments)) listener.hear(message);
   }

@@ -31,8 +31,6 @@ export interface TopicPartOptions {
   onGap(reason: GapReason, missing: { from?: string | undefined; to?: string | undefined }): void;
 }
 
-const LARGEST_PAGE = 100;
-
 /** Hears one definition for a subscription. */
 export class TopicPart implements TopicListener {
   readonly #options: TopicPartOptions;
@@ -88,9 +86,11 @@ export class TopicPart implements TopicListener {
         signal,
         target: () => channel.position,
         hasRoom: () => options.hasRoom(),
-        pageSize: () => Math.max(1, Math.min(LARGEST_PAGE, options.room())),
+        pageSize: () => Math.max(1, options.room()),
         take: (message) => this.#take(message),
         onMissing: (missing) => options.onGap('expired', missing),
+        // Of a position that the app has kept; where the channel has got to, it has heard all.
+        onAhead: (after) => after === options.from && options.onGap('expired', { from: after }),
         onMoved: (cursor) => (this.#cursor = cursor),
         onDone: () => (this.#isBehind = false),
       },
@@ -101,7 +101,7 @@ export class TopicPart implements TopicListener {
   #take(message: Envelope): boolean {
     const { channel, pattern } = this.#options;
     const segments = segmentsOf(channel.contract, message.topic);
-    if (!segments || !fits(pattern, segments) || channel.isOwn(message)) return true;
+    if (!segments || !fits(pattern, segments) || channel.isOwn(message) || channel.isTooLarge(message)) return true;
     return this.#options.push(message);
   }
 }

@@ -59,13 +59,20 @@ export interface TopicContract<
   readonly reliable: { readonly keep: number; readonly ageMs: number } | undefined;
   readonly maxBytes: number;
   /**
-   * The topic with a value for each `*`, in order; to subscribe, one may be left open with `undefined`.
+   * The topic with a value for each `*`, in order; to subscribe, one may be left open with `every`.
    *
    * @example
    * await pubsub.publish(orderStatus.at('42'), { status: 'paid' });
    * @throws MillraceError KEY_INVALID for a value that is empty, too long or no text; OPTIONS_INVALID for too few or too many.
    */
-  at(...values: SegmentValues<Name, SegmentValue | undefined>): TopicAt<Input, Data, Name, Answer, Reply>;
+  at(...values: SegmentValues<Name, SegmentValue | typeof EVERY>): TopicAt<Input, Data, Name, Answer, Reply>;
+  /**
+   * Leaves a `*` open when it is given to at(). A value that is missing does not: a subscription with no user's id is not one to all users.
+   *
+   * @example
+   * pubsub.subscribe(roomMessages.at('room-1', roomMessages.every), show);
+   */
+  readonly every: typeof EVERY;
 }
 
 /** A topic with values for its `*`. */
@@ -86,6 +93,9 @@ export type Topic<Input = unknown, Data = unknown, Name extends string = string,
   | TopicContract<Input, Data, Name, Answer, Reply>
   | TopicAt<Input, Data, Name, Answer, Reply>;
 
+/** What {@link TopicContract.every} is: no value that a user could have chosen, or that is missing by mistake, is the same. */
+export const EVERY: unique symbol = Symbol('every');
+
 /** Stands for one segment. */
 export const ANY = '*';
 /** As the last segment of a pattern, for one or more of them. */
@@ -93,6 +103,8 @@ export const REST = '>';
 
 const DEFAULT_MAX_BYTES = 64 * 1_024;
 const LONGEST_SEGMENT = 512;
+/** Headers and what else stands before the data must fit beside it; see MOST_HEAD_CHARS. */
+const LONGEST_TOPIC = 8_192;
 const NAME = /^[a-z][\w-]*(?:\.(?:[\w-]+|\*))*$/i;
 /** What stands in one segment of a message's topic. */
 const SEGMENT = /^(?:[\w-]|%[0-9A-F]{2})+$/;
@@ -156,25 +168,36 @@ export function defineTopic<
     reply: checked.reply,
     reliable: reliable && Object.freeze({ keep: reliable.keep, ageMs: reliable.age }),
     maxBytes,
-    at: (...values: Array<SegmentValue | undefined>): TopicAt =>
+    every: EVERY,
+    at: (...values: Array<SegmentValue | typeof EVERY>): TopicAt =>
       Object.freeze({ contract, segments: Object.freeze(fillIn(name, segments, values)) }),
   });
   return contract as never;
+}
+
+/** Whether defineTopic() has made it. */
+export function isContract(value: unknown): value is TopicContract {
+  return typeof value === 'object' && value !== null && 'every' in value && value.every === EVERY;
 }
 
 /** The definition, and the segments that are asked for. @throws MillraceError OPTIONS_INVALID for what defineTopic() did not make. */
 export function topicParts(topic: Topic): TopicAt {
   if (topic !== null && typeof topic === 'object') {
     if ('contract' in topic) return topic;
-    if ('segments' in topic && 'maxBytes' in topic) return { contract: topic, segments: topic.segments };
+    if (isContract(topic)) return { contract: topic, segments: topic.segments };
   }
   throw new MillraceError('OPTIONS_INVALID', `expected a topic of defineTopic(), got ${describeValue(topic)}`, {});
 }
 
-/** What is published to. @throws MillraceError OPTIONS_INVALID while a `*` has no value. */
+/** What is published to. @throws MillraceError OPTIONS_INVALID while a `*` has no value; KEY_INVALID where they are too long together. */
 export function concreteTopic(topic: Topic): { contract: TopicContract; text: string } {
   const { contract, segments } = topicParts(topic);
-  if (!segments.includes(ANY)) return { contract, text: segments.join('.') };
+  if (!segments.includes(ANY)) {
+    const text = segments.join('.');
+    if (text.length <= LONGEST_TOPIC) return { contract, text };
+    const message = `topic ${contract.name}: its values have more than ${LONGEST_TOPIC} characters together`;
+    throw new MillraceError('KEY_INVALID', message, { topic: contract.name });
+  }
   throw new MillraceError(
     'OPTIONS_INVALID',
     `topic ${contract.name}: name a value for each * with at(), got ${segments.join('.')}`,
@@ -221,7 +244,11 @@ export function overlaps(pattern: readonly string[], { segments }: TopicContract
   return fixed.every((wanted, index) => wanted === ANY || segments[index] === ANY || segments[index] === wanted);
 }
 
-function fillIn(name: string, segments: readonly string[], values: ReadonlyArray<SegmentValue | undefined>): string[] {
+function fillIn(
+  name: string,
+  segments: readonly string[],
+  values: ReadonlyArray<SegmentValue | typeof EVERY>,
+): string[] {
   const stars = segments.filter((segment) => segment === ANY).length;
   if (values.length !== stars) {
     throw new MillraceError('OPTIONS_INVALID', `topic ${name}: expected ${stars} values, got ${values.length}`, {
@@ -231,17 +258,17 @@ function fillIn(name: string, segments: readonly string[], values: ReadonlyArray
   let next = 0;
   return segments.map((segment) => {
     if (segment !== ANY) return segment;
-    const value = values[next++];
-    return value === undefined ? ANY : encodeSegment(name, value);
+    const value = values[next++] as SegmentValue | typeof EVERY;
+    return value === EVERY ? ANY : encodeSegment(name, value);
   });
 }
 
 function encodeSegment(topic: string, value: SegmentValue): string {
-  const encoded = tryEncode(typeof value === 'number' ? String(value) : value);
+  const encoded = tryEncode(Number.isFinite(value) ? String(value) : value);
   if (encoded !== undefined) return encoded;
   throw new MillraceError(
     'KEY_INVALID',
-    `topic ${topic}: expected text of 1 to ${LONGEST_SEGMENT} characters, got ${describeValue(value)}`,
+    `topic ${topic}: expected a number or text of 1 to ${LONGEST_SEGMENT} characters, got ${describeValue(value)}`,
     { topic },
   );
 }

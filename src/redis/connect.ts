@@ -313,8 +313,11 @@ async function closeIoRedis(client: RedisClient, role: Role, withinMs: number): 
   await withDeadline(ended, HANG_UP_WITHIN_MS, () => new Error('no end')).catch(() => undefined); // The socket is destroyed all the same.
 }
 
-/** Between two attempts to connect, ioredis gives up without telling anybody: what waits for the connection would wait for ever. */
-function hangUp(client: RedisClient): void {
+/**
+ * Ends a client at once, in whatever state it is; what waits for an answer fails. Between two attempts to connect, ioredis gives up without
+ * telling anybody: what waits for the connection would wait for ever.
+ */
+export function hangUp(client: RedisClient): void {
   const isBetweenAttempts = client.status === 'reconnecting';
   client.disconnect();
   if (!isBetweenAttempts) return;

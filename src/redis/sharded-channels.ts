@@ -81,6 +81,8 @@ class ShardedChannels implements Channels {
 
   readonly #placeAll = (): void => {
     for (const channel of this.#table.all()) this.#place(channel);
+    // What was there has moved away or is not listened to any more.
+    for (const link of this.#links.all()) if (!this.#placed.has(link)) this.#links.close(link);
   };
 
   #subscribe(channel: ShardedChannel): void {

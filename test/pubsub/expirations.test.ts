@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
+import { collectLog } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startCluster, startRedis } from '../support/servers.ts';
 import { ownedPubSub, upTo } from './own-pubsub.ts';
@@ -9,6 +10,12 @@ import { ownedPubSub, upTo } from './own-pubsub.ts';
 const own = ownedByTest();
 const pubsubOf = ownedPubSub();
 const config = { 'notify-keyspace-events': 'Ex', hz: 100 };
+
+/** Throws for keys that it does not know what to do with. */
+function isNotBad(key: string): boolean {
+  if (key.startsWith('bad')) throw new Error(`no such key: ${key}`);
+  return true;
+}
 
 describe('on one server', () => {
   test('the handler hears of keys that fit, whoever has set them, in the database of the connection', async () => {
@@ -30,6 +37,20 @@ describe('on one server', () => {
     expect(listener.stats()).toMatchObject({ handled: 1, failed: 0 });
     await listener.close();
     expect([listener.isLive, await listener.closed]).toEqual([false, 'closed']);
+  });
+
+  test('a match that throws ends neither the process nor the listening', async () => {
+    const server = own(await startRedis({ config }));
+    const lines = collectLog();
+    const { pubsub } = pubsubOf({ url: server.url }, { log: lines.log });
+    const heard: string[] = [];
+    const listener = await pubsub.expirations(({ key }) => heard.push(key), { match: isNotBad });
+    await server.ask(async (redis) => {
+      for (const key of ['bad:1', 'bad:2', 'good']) await redis.psetex(key, 10, '');
+    });
+    await eventually(() => expect(heard).toEqual(['good']));
+    await eventually(() => expect(listener.stats()).toMatchObject({ handled: 1, failed: 2 }));
+    expect(lines.warnings()).toHaveLength(1);
   });
 
   test('a server that is not configured to is named, with how to mend it, and is left as it is', async () => {

@@ -6,7 +6,7 @@ import { defineTopic } from '../../src/pubsub/topic.ts';
 import { eventually } from '../support/eventually.ts';
 import { collectLog } from '../support/log-lines.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
-import { heardBy, ledger, live, news, ownedPubSub } from './own-pubsub.ts';
+import { heardBy, ledger, live, news, ownedPubSub, upTo } from './own-pubsub.ts';
 
 let server: TestServer;
 beforeAll(async () => {
@@ -87,6 +87,65 @@ test('on the channel and in the ring of a reliable topic is passed over', async 
   await connections.commands().publish(channel, message(`${meta}\n{"n":66}`, 'ledger.a', `${soon}-1 ${soon}-0 -`));
   await pubsub.publish(ledger.at('a'), { n: 3 });
   await eventually(() => expect(mine.heard).toEqual([1, 2, 3]));
+});
+
+test('a position that nobody has said deafens nobody', async () => {
+  const { pubsub, connections } = pubsubOf({ url: server.url }, { prefix: 'forged' });
+  const mine = heardBy();
+  await live(pubsub.subscribe(ledger, mine.handler, { onGap: mine.onGap }));
+  const { position: last = '' } = await pubsub.publish(ledger.at('a'), { n: 1 });
+  await eventually(() => expect(mine.heard).toEqual([1]));
+  const forge = async (aheadMs: number, before: string): Promise<unknown> => {
+    const place = `${systemClock.wallMs() + aheadMs}-0 ${before} -`;
+    return connections.commands().publish('forged:pubsub:{ledger.*}', message(`${meta}\n{"n":66}`, 'ledger.a', place));
+  };
+  let n = 1;
+  for (const before of ['0', last, '1-1']) {
+    for (const aheadMs of [3_600_000, 80_000_000, 100_000_000]) {
+      await forge(aheadMs, before);
+      await pubsub.publish(ledger.at('a'), { n: ++n });
+      await eventually(() => expect(mine.heard).toEqual(upTo(n)));
+    }
+  }
+  const { position: newest = '' } = await pubsub.publish(ledger.at('a'), { n: ++n });
+  await eventually(() => expect(mine.heard).toEqual(upTo(n)));
+  await forge(3_600_000, newest);
+  await pubsub.publish(ledger.at('a'), { n: ++n });
+  await eventually(() => expect(mine.heard).toEqual(upTo(n)));
+});
+
+test('a process whose own clock is a day behind hears all the same', async () => {
+  const clock = { ...systemClock, wallMs: () => systemClock.wallMs() - 2 * 86_400_000 };
+  const { pubsub } = pubsubOf({ url: server.url }, { prefix: 'behind', clock });
+  const mine = heardBy();
+  await live(pubsub.subscribe(ledger, mine.handler, { onGap: mine.onGap }));
+  for (const n of upTo(20)) await pubsub.publish(ledger.at('a'), { n });
+  await eventually(() => expect(mine.heard).toEqual(upTo(20)));
+});
+
+test('a message that is larger than the definition lets any be is passed over, from the channel and from the ring', async () => {
+  const large = defineTopic({
+    name: 'ledger.*',
+    schema: z.strictObject({ n: z.number(), filler: z.string() }),
+    reliable: true,
+    maxBytes: 60_000,
+  });
+  const small = defineTopic({
+    name: 'ledger.*',
+    schema: z.looseObject({ n: z.number() }),
+    reliable: true,
+    maxBytes: 1_000,
+  });
+  const lines = collectLog();
+  const { pubsub: speaker } = pubsubOf({ url: server.url }, { prefix: 'large' });
+  const { pubsub } = pubsubOf({ url: server.url }, { prefix: 'large', log: lines.log });
+  const [now, later] = [heardBy(), heardBy()];
+  await live(pubsub.subscribe(small, now.handler as never, { onGap: now.onGap }));
+  for (const n of upTo(3)) await speaker.publish(large.at('a'), { n, filler: 'x'.repeat(n === 2 ? 50_000 : 1) });
+  await eventually(() => expect(now.heard).toEqual([1, 3]));
+  await live(pubsub.subscribe(small, later.handler as never, { onGap: later.onGap, from: 'start' }));
+  await eventually(() => expect(later.heard).toEqual([1, 3]));
+  expect(lines.all().filter(({ msg }) => msg.startsWith('the messages that were missed'))).toEqual([]);
 });
 
 test('a name as object prototypes have it is a header, a value and a topic like any other', async () => {

@@ -1,6 +1,8 @@
 /** A handler that is slower than its messages: what waits is bounded, and nobody else is held up. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
+import { defineTopic } from '../../src/pubsub/topic.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
 import { gate } from '../support/gate.ts';
@@ -68,7 +70,39 @@ test('drop-newest keeps what came first', async () => {
   for (const n of [2, 3, 4, 5, 6]) await pubsub.publish(news.at('a'), { n });
   await eventually(() => expect(subscription.stats().dropped).toBe(2));
   open();
-  await eventually(() => expect(mine.heard).toEqual([1, 'gap overflow', 2, 3, 4]));
+  await eventually(() => expect(mine.heard).toEqual([1, 2, 3, 4, 'gap overflow']));
+});
+
+test('a gap names the topic whose messages were dropped, and is not dropped itself', async () => {
+  const schema = z.strictObject({ n: z.number() });
+  const [one, other] = [defineTopic({ name: 'both.one', schema }), defineTopic({ name: 'both.other', schema })];
+  const { pubsub } = fresh({ topics: [one, other, one] });
+  const { opened, open } = gate();
+  const mine = heardBy();
+  const subscription = await live(
+    pubsub.subscribe(
+      'both.>',
+      async (message) => {
+        mine.handler(message as never);
+        await opened;
+      },
+      { queue: 2, onGap: mine.onGap },
+    ),
+  );
+  await pubsub.publish(other, { n: 1 });
+  await eventually(() => expect(mine.heard).toEqual([1])); // Once, though the option names a topic twice.
+  await server.ask((redis) => redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub'));
+  await eventually(() => expect(subscription.stats().gaps).toBe(2)); // One for each topic.
+  await eventually(() => expect(subscription.isLive).toBe(true));
+  for (const n of [2, 3, 4]) await pubsub.publish(other, { n });
+  await eventually(() => expect(subscription.stats().dropped).toBe(2));
+  open();
+  await eventually(() => expect(mine.heard.at(-1)).toBe(4));
+  expect(mine.gaps.map(({ topic, reason, count }) => [topic, reason, count])).toEqual([
+    ['both.other', 'overflow', 2],
+    ['both.one', 'connection', undefined],
+    ['both.other', 'connection', undefined],
+  ]);
 });
 
 test('close ends the subscription and says so; a stream throws', async () => {

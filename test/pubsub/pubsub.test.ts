@@ -107,7 +107,7 @@ describe('subscriptions', () => {
     const [rest, second, one] = [heardBy(), heardBy(), heardBy()];
     await live(pubsub.subscribe('orders.>', rest.handler as never));
     await live(pubsub.subscribe('orders.2.*.*', second.handler as never));
-    await live(pubsub.subscribe(items.at(undefined, 'x'), one.handler));
+    await live(pubsub.subscribe(items.at(items.every, 'x'), one.handler));
     await pubsub.publish(status.at(1), { n: 1 });
     await pubsub.publish(items.at(2, 'x'), { n: 2 });
     await pubsub.publish(items.at(3, 'x'), { n: 3 });
@@ -237,6 +237,7 @@ test('wrong options are named', () => {
   expect(() => pubsub.subscribe(news, undefined as never)).toThrow('expected a function, got undefined');
   expect(() => pubsub.subscribe({} as never, () => undefined)).toThrow('expected a topic of defineTopic()');
   expect(() => fresh({ deadline: 'soon' as never })).toThrow('deadline');
+  expect(() => fresh({ topics: [news.at('a')] as never })).toThrow('topics[0]: expected a topic of defineTopic()');
   const twin = defineTopic({ name: 'news.*.line', schema: z.unknown() });
   pubsub.subscribe(news, () => undefined);
   expect(() => pubsub.subscribe(twin, () => undefined)).toThrow('defined twice');

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
 import { defineTopic } from '../../src/pubsub/topic.ts';
 import { eventually } from '../support/eventually.ts';
+import { collectLog } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
@@ -166,6 +167,18 @@ describe('a position', () => {
     expect(mine.gaps[0]).toMatchObject({ from });
   });
 
+  test('that lies ahead of all that was ever said is told of as a gap, and what is said next is heard', async () => {
+    const { fresh } = platform();
+    const { pubsub } = fresh();
+    await pubsub.publish(ledger.at('a'), { n: 1 });
+    const mine = heardBy();
+    const from = '999999999999999-0';
+    await live(pubsub.subscribe(ledger, mine.handler, { from, onGap: mine.onGap }));
+    for (const n of [2, 3]) await pubsub.publish(ledger.at('a'), { n });
+    await eventually(() => expect(mine.heard).toEqual(['gap expired', 2, 3]));
+    expect(mine.gaps).toEqual([{ topic: 'ledger.*', reason: 'expired', count: undefined, from, to: undefined }]);
+  });
+
   test('start gives all that is kept, and now nothing of it; both then hear the same', async () => {
     const { fresh } = platform();
     const { pubsub } = fresh();
@@ -187,6 +200,20 @@ describe('a position', () => {
     for (const n of upTo(3)) await pubsub.publish(ledger.at('a'), { n });
     await eventually(() => expect([start.heard, now.heard]).toEqual([upTo(3), upTo(3)]));
   });
+});
+
+test('a subscriber that the server does not let read the ring says so once', async () => {
+  await server.ask((redis) =>
+    redis.acl('SETUSER', 'weak', 'on', '>long-enough', '~*', '&*', '+@all', '-eval', '-evalsha'),
+  );
+  const lines = collectLog();
+  const { pubsub } = pubsubOf({ url: `redis://weak:long-enough@127.0.0.1:${server.port}` }, { log: lines.log });
+  const subscription = pubsub.subscribe(ledger, () => undefined);
+  await eventually(() =>
+    expect(lines.all().filter(({ code }) => code === 'REDIS_FORBIDDEN').length).toBeGreaterThan(2),
+  );
+  expect(lines.warnings().map(({ code }) => code)).toEqual(['REDIS_FORBIDDEN']);
+  await subscription.close();
 });
 
 test('a ring is bounded by number and by age, and goes by itself', async () => {

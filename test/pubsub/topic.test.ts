@@ -3,7 +3,15 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { comparePositions, ofRing, readEnvelope, writeEnvelope } from '../../src/pubsub/envelope.ts';
-import { concreteTopic, defineTopic, overlaps, parsePattern, segmentsOf, valuesOf } from '../../src/pubsub/topic.ts';
+import {
+  concreteTopic,
+  defineTopic,
+  overlaps,
+  parsePattern,
+  segmentsOf,
+  valuesOf,
+  type TopicContract,
+} from '../../src/pubsub/topic.ts';
 import { TopicTrie } from '../../src/pubsub/trie.ts';
 
 const two = defineTopic({ name: 'a.*.b.*', schema: z.unknown() });
@@ -32,12 +40,22 @@ describe('a value for a *', () => {
   });
 
   test('that is empty, too long or half a character is refused', () => {
-    for (const value of ['', 'x'.repeat(513), '\ud800', null, {}] as never[]) {
-      expect(() => two.at(value, 'x')).toThrow(/topic a\.\*\.b\.\*: expected text of 1 to 512 characters/);
+    for (const value of ['', 'x'.repeat(513), '\ud800', null, {}, undefined, Number.NaN, Infinity] as never[]) {
+      expect(() => two.at(value, 'x')).toThrow(/topic a\.\*\.b\.\*: expected a number or text of 1 to 512 characters/);
     }
     expect(() => (two.at as (...values: string[]) => unknown)('x')).toThrow('expected 2 values, got 1');
-    expect(() => concreteTopic(two.at('x', undefined))).toThrow('name a value for each *');
+    expect(() => concreteTopic(two.at('x', two.every))).toThrow('name a value for each *');
     expect(() => concreteTopic(two)).toThrow('name a value for each *');
+  });
+
+  test('is refused where all of them are too long together', () => {
+    const many = defineTopic({ name: `a${'.*'.repeat(20)}`, schema: z.unknown() });
+    const textOf = (length: number): string => {
+      const values = Array.from({ length: 20 }, () => 'x'.repeat(length));
+      return concreteTopic((many as TopicContract).at(...values)).text;
+    };
+    expect(() => textOf(500)).toThrow('more than 8192');
+    expect(textOf(400)).toHaveLength(8_021);
   });
 });
 
