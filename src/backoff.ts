@@ -138,12 +138,19 @@ export function backoffMs(
  * a year, is such a failure: waiting would not help.
  */
 export function postponedForMs(thrown: unknown): number | undefined {
-  if (isMillraceError(thrown, 'JOB_POSTPONED')) return Number(thrown.facts['delayMs']);
+  if (isMillraceError(thrown, 'JOB_POSTPONED')) {
+    const { delayMs } = thrown.facts; // Anybody may make such an error.
+    return isWaitOfError(delayMs) ? Math.ceil(delayMs) : undefined;
+  }
   if (!isMillraceError(thrown, 'RATE_LIMITED')) return undefined;
   const { retryAfterMs } = thrown.facts;
-  if (typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0 && retryAfterMs <= LONGEST_BACKOFF_MS)) return undefined;
+  if (!isWaitOfError(retryAfterMs)) return undefined;
   // Rounded up, so that it is not refused again for a fraction; never 0, or it would run in a circle.
   return Math.max(1, Math.ceil(retryAfterMs));
+}
+
+function isWaitOfError(ms: unknown): ms is number {
+  return typeof ms === 'number' && ms >= 0 && ms <= LONGEST_BACKOFF_MS;
 }
 
 type Answer = { wait: number | false } | BackoffFault;

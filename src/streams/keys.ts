@@ -10,11 +10,14 @@ import { createKeySpace, type KeySpace } from '../redis/keys.ts';
 export interface GroupKeys {
   /** ZSET  consumer -> when its lease ends, in ms of the server's clock; written by each consumer's tick. */
   readonly members: string;
-  /** HASH  lasting name -> the consumer that has it now; written when one joins. */
+  /**
+   * HASH  lasting name -> the consumer that has it now, written when one joins; `~last` -> the last id that the group was given, by each
+   * tick; `~generation` -> when the group was made again, by whoever did it.
+   */
   readonly tokens: string;
   /** ZSET  entry id -> when it is due again, in ms; written by whoever failed it, or gave it back. */
   readonly retries: string;
-  /** HASH  entry id -> attempts so far and how many of them ended with their process, of entries that failed or were lost so. */
+  /** HASH  entry id -> attempts so far, how many of them ended with their process, and 1 if one was begun; of entries that were tried. */
   readonly attempts: string;
   /** STREAM  dead letters, until they are redriven or discarded. */
   readonly dead: string;

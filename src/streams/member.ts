@@ -19,6 +19,8 @@ export interface Host {
   readonly modules: Partial<StreamModules>;
   /** Where to count; nowhere when left out. */
   readonly metrics?: StreamsMetricsRegistry | undefined;
+  /** Aborts once what runs here is to stop: a start that waits for Redis need not go on. */
+  readonly stopping?: AbortSignal | undefined;
 }
 
 /** A member that runs. */
@@ -39,6 +41,6 @@ export interface Member {
   /** Such as `consumer`, for messages. */
   readonly kind: string;
   readonly name: string;
-  /** Resolves once it works, for which it waits as long as Redis is down. @throws MillraceError for what waiting does not mend. */
+  /** Resolves once it works, for which it waits as long as Redis is down and the host is not stopping. @throws MillraceError for what waiting does not mend. */
   start(host: Host): Promise<Running>;
 }

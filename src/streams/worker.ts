@@ -39,7 +39,12 @@ export interface StreamWorker {
   stop(): Promise<void>;
 }
 
-const runSchema = z.strictObject({ drainFor: durationOption.default(25_000) });
+/** Node's timers take no longer one. */
+const LONGEST_MS = 24 * 86_400_000;
+
+const runSchema = z.strictObject({
+  drainFor: durationOption.refine((ms) => ms <= LONGEST_MS, 'expected at most 24 days').default(25_000),
+});
 
 /** How much longer than the drain a member is waited for, which ends by itself; and how long one that has yet to start. */
 const PATIENCE_MS = 2_000;
@@ -84,14 +89,16 @@ export class MemberWorker implements StreamWorker {
   readonly #starting: readonly Starting[];
   #members: readonly Running[] = [];
   #isStarted = false;
+  readonly #giveUp = new AbortController();
   #stopping: Promise<void> | undefined;
 
   constructor(members: readonly Member[], host: Host, drainForMs: number, onStopped: () => void) {
     this.#host = host;
     this.#onStopped = onStopped;
     this.#drainForMs = drainForMs;
+    const lent: Host = { ...host, stopping: this.#giveUp.signal };
     this.#starting = members.map((member) => {
-      const running = Promise.resolve().then(() => member.start(host));
+      const running = Promise.resolve().then(() => member.start(lent));
       const starting: Starting = { name: nameOf(member), running, hasStarted: false };
       running.then(
         () => (starting.hasStarted = true),
@@ -149,6 +156,7 @@ export class MemberWorker implements StreamWorker {
 
   async #stop(): Promise<void> {
     const until = systemClock.monotonicMs() + this.#drainForMs;
+    this.#giveUp.abort();
     await Promise.all(this.#starting.map((one) => this.#stopOne(one, until)));
     this.#onStopped();
   }

@@ -6,8 +6,10 @@ import { consume } from '../../src/streams/consumer/consume.ts';
 import type { Host, Member, Running } from '../../src/streams/member.ts';
 import { eventually } from '../support/eventually.ts';
 import { gate } from '../support/gate.ts';
+import { timed } from '../support/failures.ts';
+import { collectLog } from '../support/log-lines.ts';
 import { ownedByTest } from '../support/owned.ts';
-import { startRedis, type TestServer } from '../support/servers.ts';
+import { freePort, startRedis, type TestServer } from '../support/servers.ts';
 import { createScene, failureOf, many, notes } from './scene.ts';
 
 let server: TestServer;
@@ -82,6 +84,18 @@ test('stop() while a member starts stops it once it has started', async () => {
   expect(slow.did).toEqual(['start', 'stop']);
 });
 
+test('stop() while Redis was never there ends at once, and says nothing of it', async () => {
+  const lines = collectLog();
+  const redis = { url: `redis://127.0.0.1:${await freePort()}` };
+  const { streams } = createScene(own, redis, { log: lines.log });
+  const running = streams.run([consume(notes(), { group: 'g' }, () => undefined)]);
+  await systemClock.sleep(100); // It waits for Redis.
+  const { ms } = await timed(streams.stop());
+  expect(ms).toBeLessThan(1_000);
+  expect((await running).ready()).toBe('draining');
+  expect(lines.warnings().filter(({ msg }) => msg.includes('could not be stopped'))).toEqual([]);
+});
+
 test('a member that never stops is not waited for', async () => {
   const { streams } = scene();
   const never = member('never', { stop: () => new Promise(() => undefined) });
@@ -95,6 +109,7 @@ test.each([
   ['no list', undefined, {}, 'consumers: expected what consume() and its like give'],
   ['what is no member', [{ name: 'x' }], {}, 'got {"name":"x"}'],
   ['the same one twice', 'twice', {}, 'thing one is there twice'],
+  ['a duration that no timer takes', [], { drainFor: '25d' }, 'drainFor: expected at most 24 days'],
   ['a duration that is none', [], { drainFor: 'soon' }, 'drainFor: expected a number'],
 ])('%s is refused', async (_what, members, options, says) => {
   const { streams } = scene();

@@ -8,15 +8,15 @@ local dead     = KEYS[4]            -- STREAM  dead letters
 local group    = ARGV[1]            -- its name
 local consumer = ARGV[2]            -- who had the entries
 local items    = { unpack(ARGV, 3) }  -- of each entry: id, origin, data, headers, key (both empty for none), attempts, reason, redriven, error, fingerprint
--- Reply: for each entry 1 when it is a dead letter now, 0 when it was not the consumer's
+-- Reply: for each entry what became of it: dead|lost|gone; `lost` when it is another's, `gone` when it is pending for nobody
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local reply = {}
 for at = 1, #items, 10 do
   local id, origin, data, headers, key, made, reason, redriven, failure, fingerprint = unpack(items, at, at + 9)
-  local is_mine = #redis.call('XPENDING', entries, group, id, id, 1, consumer) > 0
-  if is_mine then
+  local outcome = 'lost'
+  if #redis.call('XPENDING', entries, group, id, id, 1, consumer) > 0 then
     local fields = { 'id', origin, 'entry', id, 'data', data }
     if headers ~= '' then fields[#fields + 1], fields[#fields + 2] = 'headers', headers end
     if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
@@ -28,7 +28,11 @@ for at = 1, #items, 10 do
     redis.call('XACK', entries, group, id)
     redis.call('HDEL', attempts, id)
     redis.call('ZREM', retries, id)
+    outcome = 'dead'
+  elseif #redis.call('XPENDING', entries, group, id, id, 1) == 0 then
+    redis.call('HDEL', attempts, id)
+    outcome = 'gone'
   end
-  reply[#reply + 1] = is_mine and 1 or 0
+  reply[#reply + 1] = outcome
 end
 return reply

@@ -2,14 +2,14 @@
  * A consumer that runs: one membership after the other, for as long as the process works in the group.
  *
  *   joining --join.lua--> working --lease lost--> joining
- *                           |--another process came with its lasting name--> replaced
+ *                           |--another process came with its lasting name, also while it was away--> replaced
  *                           '--stop()--> stopped
  *
  * Promise: every entry of the stream is given to the group at least once, until it is acknowledged or a dead letter. An entry is given to
  * two handlers at a time only if a process loses its lease while it works, which the first one's signal tells.
  * Redis down: nothing is read; handlers go on until their lease is over; it goes on by itself.
  */
-import type { MillraceError } from '../../errors.ts';
+import { isMillraceError, type MillraceError } from '../../errors.ts';
 import { reconnectDelayMs } from '../../redis/backoff.ts';
 import { explainRedisError } from '../../redis/explain.ts';
 import { isOutage } from '../../redis/guard.ts';
@@ -18,7 +18,8 @@ import type { Host, Running } from '../member.ts';
 import { createConsumerMeter } from './consumer-metrics.ts';
 import type { Out } from './keeper.ts';
 import type { Plan } from './plan.ts';
-import { Session, type Handler, type SessionParts } from './session.ts';
+import { ends, newConsumerName, Session, type Handler, type SessionParts } from './session.ts';
+import type { Call } from './settler.ts';
 
 /** What of a consumer may be asked beside what any member may. */
 export interface RunningConsumer extends Running {
@@ -48,19 +49,30 @@ export async function startConsumer(
   return consumer;
 }
 
+/** A membership that begins while its consumer stops is given up within this. */
+const UNDO_MS = 1_000;
+
 class Consumer implements RunningConsumer {
   readonly #parts: SessionParts;
   #session: Session | undefined;
   /** Memberships that are over, whose handlers have not all ended. */
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #leaving = new Set<Session>();
+  /** What they could not tell Redis. */
+  #owed: Call[] = [];
+  /** The name of the last membership. */
+  #lastName = '';
   #fault: string | undefined;
   #isPaused = false;
   readonly #ending = new AbortController();
   #joining: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(parts: Omit<SessionParts, 'onOut'>) {
-    this.#parts = { ...parts, onOut: (session, why, error) => this.#out(session, why, error) };
+  constructor(parts: Omit<SessionParts, 'onOut' | 'onOwed'>) {
+    this.#parts = {
+      ...parts,
+      onOut: (session, why, error) => this.#out(session, why, error),
+      onOwed: (calls) => this.#owe(calls),
+    };
   }
 
   get stream(): string {
@@ -79,8 +91,19 @@ class Consumer implements RunningConsumer {
     return this.#session?.known ?? 0;
   }
 
+  /** Resolves also when it is told to stop meanwhile; then it does not work. */
   async start(): Promise<void> {
-    await this.#join(true);
+    const { stopping } = this.#parts.host;
+    const stop = (): void => this.#ending.abort();
+    stopping?.addEventListener('abort', stop, { once: true });
+    if (stopping?.aborted) stop();
+    const joining = this.#join(true);
+    this.#joining = joining.catch(() => undefined); // start() tells of it.
+    try {
+      await Promise.race([joining, aborted(this.#ending.signal)]);
+    } finally {
+      stopping?.removeEventListener('abort', stop);
+    }
   }
 
   ready(): string | undefined {
@@ -104,22 +127,30 @@ class Consumer implements RunningConsumer {
 
   async #stop(withinMs: number): Promise<void> {
     this.#ending.abort();
-    await this.#joining;
-    await Promise.all([this.#session?.stop(withinMs), ...this.#leaving]);
+    const sessions = [...this.#leaving, ...(this.#session ? [this.#session] : [])];
+    const joined = this.#joining && ends(this.#joining, AbortSignal.timeout(Math.ceil(withinMs)));
+    await Promise.all([joined, ...sessions.map((session) => session.stop(withinMs))]);
+    this.#parts.meter.inFlight(0);
   }
 
   /** Keeps trying for as long as only Redis is missing. */
   async #join(isFirst: boolean): Promise<void> {
     const { host, log, group } = this.#parts;
     const { signal } = this.#ending;
+    // The same for all tries: one whose answer got lost may have been heard.
+    const names = { consumer: newConsumerName(this.#parts.plan), before: this.#lastName };
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
-        const session = await Session.join(this.#parts);
+        const session = await Session.join(this.#parts, names);
+        if (signal.aborted) return await session.stop(UNDO_MS);
+        this.#lastName = names.consumer;
         this.#session = session;
+        session.adopt(this.#owed.splice(0));
         if (this.#isPaused) session.pause();
         this.#fault = undefined;
         return session.start();
       } catch (error) {
+        if (isMillraceError(error, 'LEASE_LOST')) return this.#replaced(error);
         const failure = explainRedisError(error, host.connections.label);
         if (failure.code === 'CLOSED' || (isFirst && !isOutage(failure))) throw failure;
         if (attempt === 1)
@@ -138,17 +169,36 @@ class Consumer implements RunningConsumer {
     const facts = { stream: group.stream, group: group.name, err: error };
     if (session !== this.#session) return;
     this.#session = undefined;
-    const leaving = session.abandon(error).finally(() => this.#leaving.delete(leaving));
-    this.#leaving.add(leaving);
-    if (why === 'replaced') {
-      this.#fault = 'another process has come with its lasting name';
-      log.error(facts, 'another process works under the lasting name of this consumer; it has stopped');
-      return;
-    }
+    this.#leaving.add(session);
+    void session.abandon(error).finally(() => this.#leaving.delete(session));
+    if (why === 'replaced') return this.#replaced(error);
+    if (this.#ending.signal.aborted) return log.warn(facts, 'a consumer lost its lease while it stopped');
     this.#fault = 'its lease was lost';
     log.warn(facts, 'a consumer lost its lease; it joins its group anew');
     this.#joining = this.#join(false).catch((failure: unknown) =>
       log.error({ ...facts, err: failure }, 'a consumer could not join its group again'),
     );
   }
+  #replaced(error: MillraceError): void {
+    const { log, group, meter } = this.#parts;
+    this.#fault = 'another process has come with its lasting name';
+    meter.inFlight(0);
+    log.error(
+      { stream: group.stream, group: group.name, err: error },
+      'another process works under the lasting name of this consumer; it has stopped',
+    );
+  }
+
+  /** Without a membership it is kept for the next one. */
+  #owe(calls: readonly Call[]): void {
+    if (this.#session) this.#session.adopt(calls);
+    else this.#owed.push(...calls);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

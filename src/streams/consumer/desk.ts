@@ -16,6 +16,7 @@ import type { ConsumerMeter } from './consumer-metrics.ts';
 import type { Plan } from './plan.ts';
 import type { Taken } from './scripts.ts';
 import type { Settler } from './settler.ts';
+import { isPromise } from './slots.ts';
 import { letterOf, poisonIn, Unfit, verdictOn, type Verdict } from './verdict.ts';
 
 /** What a desk works with. */
@@ -97,7 +98,8 @@ export class Desk {
     const json = fields.length === 2 && fields[0] === 'data' ? (fields[1] as string) : attempt.raw.data;
     try {
       const parsed = parseWith(this.plan.contract.schema, JSON.parse(json) as unknown, this.#what);
-      return parsed instanceof Promise ? parsed.catch(unfit) : parsed;
+      // A schema may answer with a promise of another realm; from here on it is one of ours.
+      return isPromise(parsed) ? Promise.resolve(parsed).catch(unfit) : parsed;
     } catch (error) {
       return unfit(error);
     }
@@ -109,7 +111,7 @@ export class Desk {
     const { only } = attempt.raw;
     if (only === undefined || only === this.plan.group) return false;
     this.meter.count('skipped', 1);
-    this.settler.acknowledge(attempt.id);
+    this.settler.forget(attempt.id);
     return true;
   }
 

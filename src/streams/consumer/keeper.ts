@@ -15,6 +15,7 @@ import type { Logger } from '../../log.ts';
 import { reconnectDelayMs } from '../../redis/backoff.ts';
 import { explainRedisError } from '../../redis/explain.ts';
 import { clientLabel } from '../../redis/script.ts';
+import { compareIds } from '../entry.ts';
 import type { ConsumerMeter } from './consumer-metrics.ts';
 import { Nap } from './nap.ts';
 import type { Plan } from './plan.ts';
@@ -48,6 +49,10 @@ export interface KeeperParts {
   readonly joinedMs: number;
   /** Entries that this consumer has, settled ones not counted. */
   readonly known: () => number;
+  /** Adds the ids of these, and of what is being settled. */
+  readonly addKnown: (ids: Set<string>) => void;
+  /** Whether Redis may be about to deliver something. */
+  readonly isReading: () => boolean;
   readonly exclusively: <T>(act: () => Promise<T>) => Promise<T>;
   readonly lastId: () => string | undefined;
   /** Everything that had to be taken first was taken: new entries may be read. */
@@ -65,12 +70,16 @@ export class Keeper {
   #tickAtMs = 0;
   #takeAtMs = 0;
   #isPaused = false;
+  #isLeaving = false;
   #isOut = false;
   #isReady = false;
   #leads = false;
   #hasMore = false;
   #awaitsRoom = false;
   #surplusLooks = 0;
+  /** The last id that the group was given, as of the last look. */
+  #last: string | undefined;
+  #generation: string | undefined;
   #failure: MillraceError | undefined;
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -86,6 +95,11 @@ export class Keeper {
     return this.#failure;
   }
 
+  /** Whether all that had to be taken first was taken. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
   /** Whether another consumer of an ordered group works, and this one waits for its place. */
   get standsBy(): boolean {
     return this.#parts.plan.orderBy !== undefined && !this.#leads;
@@ -96,12 +110,20 @@ export class Keeper {
     this.#running = this.#run();
   }
 
+  /** Takes nothing. The place in an ordered group is given up once nothing is in flight. */
   pause(): void {
     this.#isPaused = true;
   }
 
+  /** Takes nothing any more, and keeps the place in an ordered group until it has left. */
+  prepareToLeave(): void {
+    this.#isPaused = true;
+    this.#isLeaving = true;
+  }
+
   resume(): void {
     this.#isPaused = false;
+    if (this.standsBy) this.#tickAtMs = 0;
     this.#nap.wake();
   }
 
@@ -118,8 +140,9 @@ export class Keeper {
     if (this.#awaitsRoom && this.#parts.work.takeRoom() > 0) this.#nap.wake();
   }
 
-  /** Something is in doubt. */
+  /** Something is in doubt; the group may be another one by now. */
   wake(): void {
+    this.#tickAtMs = 0;
     this.#nap.wake();
   }
 
@@ -152,6 +175,7 @@ export class Keeper {
       try {
         if (clock.monotonicMs() >= this.#tickAtMs) await this.#tick();
         if (this.#isOut) return;
+        if (this.#tickAtMs === 0) continue;
         if (settler.isInDoubt) await this.#parts.exclusively(() => settler.resolve());
         if (this.#mayTake() && work.takeRoom() > 0) await this.#take();
         this.#recover();
@@ -177,12 +201,25 @@ export class Keeper {
   async #tick(): Promise<void> {
     const { clock, plan, onTick, known } = this.#parts;
     const knownBefore = known();
-    const { standing, pending, orphans, dueInMs, leads } = await this.#ask();
-    if (this.#isOut) return;
-    const everyMs = Math.min(plan.leaseMs / 3, plan.orderBy && !leads ? STAND_BY_MS : Infinity);
+    const competes = this.#competes();
+    // From here on nothing is read that it might not have the place for.
+    if (plan.orderBy && !competes) this.#leads = this.#isReady = false;
+    const everyMs = plan.leaseMs / 3;
     this.#tickAtMs = clock.monotonicMs() + everyMs * (0.9 + 0.1 * Math.random());
-    if (standing === 'gone') await this.#revive();
-    else if (standing !== 'ok') return this.#out(standing, `Redis says so: ${standing}`);
+    const { standing, pending, orphans, dueInMs, leads, last, generation } = await this.#ask(competes);
+    if (this.#isOut) return;
+    if (plan.orderBy && !leads) this.#tickAtMs = Math.min(this.#tickAtMs, clock.monotonicMs() + STAND_BY_MS);
+    if (standing === 'gone') {
+      await this.#revive();
+      this.#generation = undefined;
+      this.#tickAtMs = 0;
+      return;
+    }
+    if (standing !== 'ok') return this.#out(standing, `Redis says so: ${standing}`);
+    this.#last = later(this.#last, last);
+    // Somebody has made the group again, and did not know what this one works on.
+    if (this.#generation !== undefined && this.#generation !== generation) await this.#revive();
+    this.#generation = generation;
     if (plan.orderBy && this.#leads && !leads)
       return this.#out('lapsed', 'another consumer of the ordered group works now');
     if (leads && !this.#leads) this.#takeAtMs = 0;
@@ -199,7 +236,14 @@ export class Keeper {
     onTick?.();
   }
 
-  async #ask(): ReturnType<typeof tick> {
+  /** Whether it wants the place in an ordered group. */
+  #competes(): boolean {
+    if (this.#parts.plan.orderBy === undefined) return false;
+    if (!this.#isPaused) return true;
+    return this.#leads && (this.#isLeaving || this.#parts.known() > 0 || this.#parts.isReading());
+  }
+
+  async #ask(competes: boolean): ReturnType<typeof tick> {
     const { group, consumer, plan, clock } = this.#parts;
     const sentMs = clock.monotonicMs();
     const answer = await tick(group.redis, group.keys, {
@@ -207,11 +251,10 @@ export class Keeper {
       consumer,
       name: plan.consumer ?? '',
       leaseMs: plan.leaseMs,
-      isOrdered: plan.orderBy ? 1 : 0,
+      isOrdered: competes ? 1 : 0,
     });
     // Whose lease was over by then has been told already, and stays out.
-    if (answer.standing === 'ok' || answer.standing === 'gone')
-      this.#leaseEndsMs = Math.max(this.#leaseEndsMs, sentMs + plan.leaseMs * (1 - DRIFT));
+    if (answer.standing === 'ok') this.#leaseEndsMs = Math.max(this.#leaseEndsMs, sentMs + plan.leaseMs * (1 - DRIFT));
     return answer;
   }
 
@@ -243,27 +286,44 @@ export class Keeper {
 
   /** All that is pending in the group, which is nobody else's now. */
   async #inherit(): Promise<void> {
-    const { group, consumer, work } = this.#parts;
     this.#takeAtMs = Infinity;
-    let after: string | undefined = '';
-    while (after !== undefined && !this.#isOut) {
-      const page = await inherit(group.redis, group.keys, { group: group.name, consumer, after, count: PAGE });
-      if (this.#isOut) return;
-      if (!page.leads) return this.#out('lapsed', 'another consumer of the ordered group works now');
-      this.#tellVanished(page.vanished);
-      if (page.taken.length > 0) work.addTaken(page.taken, true);
-      after = page.after;
+    try {
+      let after: string | undefined = '';
+      while (after !== undefined && !this.#isOut) after = await this.#inheritPage(after);
+    } catch (error) {
+      this.#takeAtMs = 0;
+      throw error;
     }
   }
 
-  /** The group was deleted under its consumers. */
+  /** Gives the id that the page ends with, unless it was the last one. */
+  async #inheritPage(after: string): Promise<string | undefined> {
+    const { group, consumer, work, addKnown } = this.#parts;
+    const known = new Set<string>();
+    addKnown(known);
+    // As long as nothing is read, what is this one's and not known can only be of an answer that got lost.
+    const own = this.#isReady ? 0 : 1;
+    const page = await inherit(group.redis, group.keys, { group: group.name, consumer, after, count: PAGE, own });
+    if (this.#isOut) return undefined;
+    if (!page.leads) {
+      this.#out('lapsed', 'another consumer of the ordered group works now');
+      return undefined;
+    }
+    this.#tellVanished(page.vanished);
+    addKnown(known);
+    const taken = page.taken.filter(({ id }) => !known.has(id));
+    if (taken.length > 0) work.addTaken(taken, true);
+    return page.after;
+  }
+
+  /** The group was deleted under its consumers: makes it again, or adds to it what this one works on. */
   async #revive(): Promise<void> {
     const { group, consumer, plan, work, settler, lastId, log } = this.#parts;
     const unfinished = new Set<string>();
     work.addIds(unfinished);
     settler.addUnfinished(unfinished);
     const ids = [...unfinished];
-    const last = lastId() ?? plan.startAt;
+    const last = later(lastId(), this.#last) ?? plan.startAt;
     for (let at = 0; at === 0 || at < ids.length; at += PAGE) {
       const some = ids.slice(at, at + PAGE);
       const { made } = await revive(group.redis, group.keys, { group: group.name, consumer, last, ids: some });
@@ -319,4 +379,9 @@ export class Keeper {
     this.#tickAtMs = 0; // It may have been a group that is not there any more.
     await this.#nap.rest(reconnectDelayMs(++this.#failures));
   }
+}
+
+function later(one: string | undefined, other: string | undefined): string | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return compareIds(one, other) > 0 ? one : other;
 }

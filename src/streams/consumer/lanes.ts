@@ -196,11 +196,15 @@ export class Lanes implements Work {
       const [isMine] = await this.#desk.settler.note([[attempt.id, `${attempt.made} ${attempt.deaths} 1`]]);
       attempt.isNoted = true;
       head.isInherited = false;
-      if (this.#isClosed || !isMine) return this.#leave(lane, attempt, true);
+      if (this.#isClosed || !isMine) {
+        this.#leave(lane, attempt, true);
+        return this.#fill();
+      }
     } catch {
       // Whether it is noted is not known; the entry waits.
       this.#leave(lane, attempt, false);
-      return this.#park(lane, NOTE_AGAIN_MS);
+      this.#park(lane, NOTE_AGAIN_MS);
+      return this.#fill();
     }
     this.#begin(lane, head);
     this.#fill();

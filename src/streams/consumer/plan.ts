@@ -86,6 +86,9 @@ export interface Plan {
   readonly batch: { readonly size: number; readonly withinMs: number } | undefined;
 }
 
+/** Node's timers take no longer one. */
+const LONGEST_MS = 24 * 86_400_000;
+
 const functionOption = z.custom<never>((value) => typeof value === 'function', { error: 'expected a function' });
 const count = z.number().int().min(1).max(10_000);
 
@@ -98,7 +101,7 @@ const commonShape = {
   attempts: z.number().int().min(1).max(1_000_000).default(5),
   backoff: backoffOption.default(DEFAULT_BACKOFF),
   timeout: durationOption.pipe(z.number().min(1, 'expected more than 0')).default(300_000),
-  grace: durationOption.default(5_000),
+  grace: durationOption.refine((ms) => ms <= LONGEST_MS, 'expected at most 24 days').default(5_000),
   lease: durationOption.pipe(z.number().min(500, 'expected at least 500ms').max(3_600_000)).default(30_000),
   consumer: streamNameOption.optional(),
   prefetch: z.number().int().min(1).max(5_000).default(500),
@@ -115,7 +118,7 @@ const batchSchema = z.strictObject({
   batch: z
     .strictObject({
       size: z.number().int().min(1).max(1_000).default(100),
-      within: durationOption.default(50),
+      within: durationOption.refine((ms) => ms <= LONGEST_MS, 'expected at most 24 days').default(50),
     })
     .default({ size: 100, within: 50 }),
 });

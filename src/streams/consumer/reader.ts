@@ -12,6 +12,7 @@ import type { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { reconnectDelayMs } from '../../redis/backoff.ts';
 import type { RedisClient } from '../../redis/clients.ts';
+import { hangUp } from '../../redis/connect.ts';
 import { explainRedisError } from '../../redis/explain.ts';
 import { compareIds } from '../entry.ts';
 import type { ConsumerMeter } from './consumer-metrics.ts';
@@ -24,6 +25,8 @@ import type { Work } from './work.ts';
 const BLOCK_MS = 2_000;
 /** A connection on which a read has no answer for so much longer is given up: its other end may be gone without a word. */
 const SILENCE_MS = 5_000;
+/** Of a client that is connected; `connect`: the server has not said yet that it is ready. */
+const HAS_CONNECTION: ReadonlySet<string> = new Set(['connect', 'ready']);
 /** A read that is used up within this is followed by a larger one, one that is not within that by a smaller one. */
 const USED_UP_MS = { quick: 100, slow: 400 } as const;
 /** Entries of a look through what is pending. */
@@ -59,7 +62,7 @@ type Reply = Array<[key: string, listed: Listed[]]> | null;
 export class Reader {
   readonly #parts: ReaderParts;
   readonly #nap = new Nap();
-  #client: RedisClient;
+  #client: RedisClient | undefined;
   #count: number;
   #isPaused = true;
   #isStopped = false;
@@ -78,12 +81,16 @@ export class Reader {
   constructor(parts: ReaderParts) {
     this.#parts = parts;
     this.#count = Math.min(parts.atFirst, parts.atMost);
-    this.#client = parts.open();
   }
 
   /** Why reads fail now. */
   get failure(): MillraceError | undefined {
     return this.#failure;
+  }
+
+  /** Whether Redis may be about to deliver something. */
+  get isReading(): boolean {
+    return this.#sentMs !== undefined;
   }
 
   start(): void {
@@ -115,7 +122,7 @@ export class Reader {
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearInterval(this.#watch);
-    this.#client.disconnect();
+    if (this.#client) hangUp(this.#client);
     this.#nap.wake();
     await this.#running;
   }
@@ -171,8 +178,9 @@ export class Reader {
   }
 
   #read(): Promise<Reply> {
-    const { group, consumer } = this.#parts;
-    this.#sentMs = this.#parts.clock.monotonicMs();
+    const { group, consumer, clock, open } = this.#parts;
+    this.#client ??= open();
+    this.#sentMs = clock.monotonicMs();
     return this.#client.xreadgroup(
       'GROUP',
       group.name,
@@ -184,7 +192,7 @@ export class Reader {
       'STREAMS',
       group.keys.entries,
       '>',
-    ) as Promise<Reply>;
+    );
   }
 
   /** After a failover, or when a group was made again, Redis may deliver what is being worked on. */
@@ -246,8 +254,8 @@ export class Reader {
     const { group, consumer, addKnown, settler, meter, log } = this.#parts;
     const known = new Set<string>();
     addKnown(known);
-    this.#sentMs = this.#parts.clock.monotonicMs();
-    const reply = (await this.#client.xreadgroup(
+    // With an id it never waits, and a command has a deadline: nothing else is taken meanwhile.
+    const reply = (await group.redis.xreadgroup(
       'GROUP',
       group.name,
       consumer,
@@ -257,12 +265,12 @@ export class Reader {
       group.keys.entries,
       after,
     )) as Reply;
-    this.#recover();
+    if (this.#client?.status === 'ready') this.#recover();
     addKnown(known);
     const page = reply?.[0]?.[1] ?? [];
     const lost = page.filter(([id]) => !known.has(id));
     const deleted = lost.filter(([, fields]) => !fields || fields.length === 0);
-    for (const [id] of deleted) settler.acknowledgeTried(id);
+    for (const [id] of deleted) settler.forget(id);
     if (deleted.length > 0) {
       meter.count('vanished', deleted.length);
       log.error(
@@ -291,9 +299,9 @@ export class Reader {
   async #fail(error: unknown): Promise<void> {
     this.#sentMs = undefined;
     if (this.#isStopped) return;
-    const { label, log, group, onGone, open } = this.#parts;
+    const { label, log, group, onGone } = this.#parts;
     this.#mayLack = true;
-    if (this.#client.status === 'end') this.#client = open();
+    if (this.#client?.status === 'end') this.#client = undefined;
     if (error instanceof Error && GONE.test(error.message)) return onGone();
     const failure = explainRedisError(error, label);
     const facts = { stream: group.stream, group: group.name, err: failure };
@@ -303,8 +311,11 @@ export class Reader {
   }
 
   #checkSilence(): void {
-    const { clock } = this.#parts;
-    if (this.#sentMs === undefined || clock.monotonicMs() - this.#sentMs < BLOCK_MS + SILENCE_MS) return;
-    this.#client.disconnect(); // The read fails then, and the next one has a new connection.
+    if (this.#sentMs === undefined || !this.#client) return;
+    const nowMs = this.#parts.clock.monotonicMs();
+    // Without a connection the read waits for one, which is no silence.
+    if (!HAS_CONNECTION.has(this.#client.status)) this.#sentMs = nowMs;
+    if (nowMs - this.#sentMs < BLOCK_MS + SILENCE_MS) return;
+    hangUp(this.#client); // The read fails then, and the next one has a new connection.
   }
 }

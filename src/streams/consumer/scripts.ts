@@ -30,23 +30,29 @@ const takenOf = ([id, fields, made, deaths, waitMs = 0]: RawTaken): Taken => ({ 
 export const joinGroup = defineScript({
   file: 'streams/consumer/join.lua',
   keys: ['entries', 'members', 'tokens'],
-  args: ['group', 'consumer', 'name', 'leaseMs', 'startAt'],
-  reply: (made: number) => made === 1,
+  args: ['group', 'consumer', 'name', 'leaseMs', 'startAt', 'before'],
+  reply: (answer: 'made' | 'joined' | 'replaced') => answer,
 });
 
 /** How a consumer finds its group. `replaced`: another process came with its lasting name. `lapsed`: its lease has ended. */
 export type Standing = 'ok' | 'gone' | 'replaced' | 'lapsed';
 
+type RawTick = [Standing, number, number, number, number, string, string];
+
 export const tick = defineScript({
   file: 'streams/consumer/tick.lua',
   keys: ['entries', 'members', 'tokens', 'retries', 'leader'],
   args: ['group', 'consumer', 'name', 'leaseMs', 'isOrdered'],
-  reply: ([standing, pending, orphans, dueMs, leads]: [Standing, number, number, number, number]) => ({
+  reply: ([standing, pending, orphans, dueMs, leads, last, generation]: RawTick) => ({
     standing,
     pending,
     orphans,
     dueInMs: dueMs < 0 ? undefined : dueMs,
     leads: leads === 1,
+    /** The last id that the group was given. */
+    last: last === '' ? undefined : last,
+    /** Which making of the group it is. */
+    generation,
   }),
 });
 
@@ -65,8 +71,8 @@ export const takeWaiting = defineScript({
 
 export const inherit = defineScript({
   file: 'streams/consumer/inherit.lua',
-  keys: ['entries', 'retries', 'attempts', 'leader'],
-  args: ['group', 'consumer', 'after', 'count'],
+  keys: ['entries', 'retries', 'attempts', 'leader', 'members'],
+  args: ['group', 'consumer', 'after', 'count', 'own'],
   reply: ([leads, after, vanished, ...taken]: [number, string, number, ...RawTaken[]]) => ({
     leads: leads === 1,
     after: after === '' ? undefined : after,
@@ -82,8 +88,11 @@ export const noteAttempts = defineScript({
   reply: (isMine: number[]) => isMine.map((one) => one === 1),
 });
 
-/** What became of an entry that was put back. `lost`: it is not the caller's any more. `vanished`: it was deleted from the stream. */
-export type PutBack = 'back' | 'lost' | 'vanished';
+/**
+ * What became of an entry that was put back. `lost`: it is another consumer's. `gone`: it is pending for nobody. `vanished`: it was deleted from
+ * the stream.
+ */
+export type PutBack = 'back' | 'lost' | 'gone' | 'vanished';
 
 export const putBack = defineScript({
   file: 'streams/consumer/put-back.lua',
@@ -92,11 +101,14 @@ export const putBack = defineScript({
   reply: (outcomes: PutBack[]) => outcomes,
 });
 
+/** What became of an entry that was to be a dead letter; as with one that was put back. */
+export type Buried = 'dead' | 'lost' | 'gone';
+
 export const bury = defineScript({
   file: 'streams/consumer/bury.lua',
   keys: ['entries', 'retries', 'attempts', 'dead'],
   args: ['group', 'consumer', '...items'],
-  reply: (isDead: number[]) => isDead.map((one) => one === 1),
+  reply: (outcomes: Buried[]) => outcomes,
 });
 
 export const acknowledge = defineScript({
@@ -108,14 +120,14 @@ export const acknowledge = defineScript({
 
 export const leaveGroup = defineScript({
   file: 'streams/consumer/leave.lua',
-  keys: ['entries', 'members', 'tokens', 'retries', 'leader'],
+  keys: ['entries', 'members', 'tokens', 'retries', 'leader', 'attempts'],
   args: ['group', 'consumer', 'name', 'count'],
   reply: ([given, hasLeft]: [number, number]) => ({ given, hasLeft: hasLeft === 1 }),
 });
 
 export const revive = defineScript({
   file: 'streams/consumer/revive.lua',
-  keys: ['entries', 'retries'],
+  keys: ['entries', 'retries', 'tokens'],
   args: ['group', 'consumer', 'last', '...ids'],
   reply: ([made, again]: [number, number]) => ({ made: made === 1, again }),
 });

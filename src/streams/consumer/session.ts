@@ -18,7 +18,7 @@ import { Lanes } from './lanes.ts';
 import type { BatchHandler, EntryHandler, Plan } from './plan.ts';
 import { Reader } from './reader.ts';
 import { joinGroup, leaveGroup, type Group } from './scripts.ts';
-import { Settler } from './settler.ts';
+import { Settler, type Call } from './settler.ts';
 import { Slots } from './slots.ts';
 import type { Work } from './work.ts';
 
@@ -37,6 +37,20 @@ export interface SessionParts {
   readonly log: Logger;
   readonly onTick: (() => void) | undefined;
   readonly onOut: (session: Session, why: Out, error: MillraceError) => void;
+  /** Acknowledgements that a membership could not make before it was over. */
+  readonly onOwed: (calls: readonly Call[]) => void;
+}
+
+/** Under which name a process enters a group. */
+export interface Names {
+  readonly consumer: string;
+  /** What it was until its lease was lost; empty when it comes for the first time. */
+  readonly before: string;
+}
+
+/** A name that nobody had before. */
+export function newConsumerName({ consumer }: Plan): string {
+  return `${consumer ?? `${hostname().replaceAll(/[^\w.-]/g, '-')}-${process.pid}`}~${randomBytes(6).toString('hex')}`;
 }
 
 /** Entries that a call gives back. */
@@ -45,6 +59,8 @@ const GIVEN_BACK = 500;
 const UNREAD_AFTER_MS = [0, 100, 1_000] as const;
 /** Of the time to stop, so much is for what must be told to Redis; of long times less. */
 const LAST_WORDS = { part: 0.2, mostMs: 2_000 } as const;
+/** Of that time, so much is for leaving, whatever could not be told by then. */
+const LEAVE_PART = 0.25;
 
 /** A membership. */
 export class Session {
@@ -57,25 +73,31 @@ export class Session {
   readonly #reader: Reader;
   #last: Promise<unknown> = Promise.resolve();
   #isPaused = false;
-  #isReady = false;
   #isOver = false;
+  #abandoned: Promise<void> | undefined;
+  readonly #hurry = new AbortController();
 
   /**
-   * Enters the group.
+   * Enters the group. Safe to call again with the same names when there was no answer.
    *
-   * @throws MillraceError for what Redis answers
+   * @throws MillraceError for what Redis answers; LEASE_LOST when its lasting name is another process's by now
    */
-  static async join(parts: SessionParts): Promise<Session> {
+  static async join(parts: SessionParts, { consumer, before }: Names): Promise<Session> {
     const { plan, group, host } = parts;
-    const consumer = `${plan.consumer ?? `${hostname().replaceAll(/[^\w.-]/g, '-')}-${process.pid}`}~${randomBytes(6).toString('hex')}`;
     const sentMs = host.clock.monotonicMs();
-    await joinGroup(group.redis, group.keys, {
+    const answer = await joinGroup(group.redis, group.keys, {
       group: group.name,
       consumer,
       name: plan.consumer ?? '',
       leaseMs: plan.leaseMs,
       startAt: plan.startAt,
+      before,
     });
+    if (answer === 'replaced') {
+      const facts = { consumer: before, stream: group.stream, group: group.name };
+      const message = `${before} is no member of the group ${group.name} of ${group.stream} any more: its lasting name is another's`;
+      throw new MillraceError('LEASE_LOST', message, facts);
+    }
     return new Session(parts, consumer, sentMs);
   }
 
@@ -123,6 +145,7 @@ export class Session {
       joinedMs,
       known: () => this.known,
       lastId: () => this.#reader.lastId,
+      isReading: () => this.#reader.isReading,
       onReady: () => this.#ready(),
       onLacking: () => this.#reader.lookForLost(),
       onTick: () => {
@@ -173,30 +196,31 @@ export class Session {
   resume(): void {
     this.#isPaused = false;
     this.#keeper.resume();
-    if (this.#isReady) this.#reader.resume();
+    if (this.#keeper.isReady) this.#reader.resume();
   }
 
   /** Its lease is lost: handlers are told, what they still finish is acknowledged, and nothing else. */
-  async abandon(error: MillraceError): Promise<void> {
+  async abandon(reason: MillraceError): Promise<void> {
+    this.#desk.interruptAll('lost', reason); // Also while it stops.
     if (this.#isOver) return;
     this.#isOver = true;
     this.#work.close();
-    this.#desk.interruptAll('lost', error);
-    await Promise.all([this.#reader.stop(), this.#keeper.stop()]);
-    const { plan, host } = this.#parts;
-    await this.#desk.empty(AbortSignal.timeout(plan.graceMs));
-    this.#desk.close();
-    await this.#settler.settle(AbortSignal.timeout(plan.graceMs), (ms) => host.clock.sleep(ms));
+    await (this.#abandoned = this.#wind());
   }
 
   /** Takes nothing new, waits for what runs, gives back what is not done in time, and leaves. Never rejects. */
   async stop(withinMs: number): Promise<void> {
+    if (this.#abandoned) {
+      await ends(this.#abandoned, AbortSignal.timeout(Math.ceil(withinMs)));
+      this.#hurry.abort();
+      return this.#abandoned;
+    }
     if (this.#isOver) return;
     this.#isOver = true;
     const { clock } = this.#parts.host;
     const endsAtMs = clock.monotonicMs() + withinMs;
     const lastWordsMs = Math.min(withinMs * LAST_WORDS.part, LAST_WORDS.mostMs);
-    this.#keeper.pause(); // Its lease is still renewed.
+    this.#keeper.prepareToLeave(); // Its lease is still renewed.
     for (const id of this.#work.close()) this.#settler.putBack(id, 0, '');
     this.#settler.flush();
     const drained = new AbortController();
@@ -210,15 +234,37 @@ export class Session {
     }
     drained.abort();
     const left = AbortSignal.timeout(Math.max(1, Math.ceil(endsAtMs - clock.monotonicMs())));
-    await this.#settler.settle(left, (ms) => clock.sleep(ms));
-    this.#desk.close();
+    const toldByMs = endsAtMs - lastWordsMs * LEAVE_PART;
+    const told = AbortSignal.timeout(Math.max(1, Math.ceil(toldByMs - clock.monotonicMs())));
     // A command under way may take longer than there is time; its answer is of no use any more.
-    await ends(Promise.all([reading, this.#keeper.stop()]), left);
+    await ends(
+      this.#settler.settle(told, (ms) => clock.sleep(ms)),
+      told,
+    );
+    this.#desk.close();
+    await ends(Promise.all([reading, this.#keeper.stop()]), told);
     await ends(this.#leave(left), left);
   }
 
+  /** Takes over what another membership of this process could not tell. */
+  adopt(calls: readonly Call[]): void {
+    this.#settler.adopt(calls);
+  }
+
+  /** What ends once the lease is lost. The membership that comes next tells what this one cannot. */
+  async #wind(): Promise<void> {
+    const { plan, host, onOwed } = this.#parts;
+    const soon = (): AbortSignal => AbortSignal.any([AbortSignal.timeout(plan.graceMs), this.#hurry.signal]);
+    onOwed(this.#settler.handOver()); // At once, because the next one begins by taking what this one had.
+    const stopped = Promise.all([this.#reader.stop(), this.#keeper.stop()]);
+    await this.#desk.empty(soon());
+    this.#desk.close();
+    const told = soon();
+    await ends(Promise.all([this.#settler.settle(told, (ms) => host.clock.sleep(ms)), stopped]), told);
+    onOwed(this.#settler.handOver());
+  }
+
   #ready(): void {
-    this.#isReady = true;
     if (!this.#isPaused) this.#reader.resume();
   }
 
@@ -296,12 +342,14 @@ export class Session {
   }
 }
 
-/** Resolves with the promise, or when the signal aborts. */
-async function ends(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+/** Resolves when the promise has ended, however, or when the signal aborts. */
+export async function ends(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const ended = promise.catch(() => undefined); // Nobody may wait for it any more.
+  if (signal.aborted) return;
   const aborted = new Promise<void>((resolve) => {
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.race([promise, aborted]);
+  await Promise.race([ended, aborted]);
 }
 
 function workOf(plan: Plan, handler: Handler, desk: Desk): Work {

@@ -6,10 +6,12 @@
  *
  * Promise: an entry counts as unsettled until Redis has answered, so whoever looks for entries that got lost knows these. Every call may
  * be sent again: the scripts look whose the entry is. What is in doubt is sent again before anything else is taken, because a
- * retry that is due at once could otherwise be this consumer's own entry again.
+ * retry that is due at once could otherwise be this consumer's own entry again. What Redis refuses is sent again later, and holds up nothing.
  */
+import type { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { explainRedisError } from '../../redis/explain.ts';
+import { isOutage } from '../../redis/guard.ts';
 import { clientLabel } from '../../redis/script.ts';
 import type { ConsumerMeter } from './consumer-metrics.ts';
 import { acknowledge, bury, noteAttempts, putBack, type Group } from './scripts.ts';
@@ -22,10 +24,13 @@ const MOST_LETTERS = 20;
 /** How long an acknowledgement waits for others. */
 const FLUSH_AFTER_MS = 4;
 
-interface Call {
+/** What is told of some entries. */
+export interface Call {
   readonly ids: readonly string[];
   /** Whether it only says that they are done. */
   readonly isAck: boolean;
+  /** Whether it was logged that Redis refuses it. */
+  isRefused: boolean;
   send(): Promise<void>;
 }
 
@@ -49,10 +54,13 @@ export class Settler {
   #acks: string[] = [];
   /** Of entries that something was noted of. */
   #tried: string[] = [];
+  /** Of entries that nobody has worked on. */
+  #forgotten: string[] = [];
   #backs: Array<readonly [id: string, delayMs: number, record: string]> = [];
   #letters: Array<ReadonlyArray<string | number>> = [];
   readonly #underWay = new Set<Call>();
-  #doubtful: Call[] = [];
+  readonly #doubtful = new Set<Call>();
+  #resolving: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #unsettled = 0;
   #onSettled: (() => void) | undefined;
@@ -67,7 +75,7 @@ export class Settler {
   }
 
   get isInDoubt(): boolean {
-    return this.#doubtful.length > 0;
+    return this.#doubtful.size > 0;
   }
 
   acknowledge(id: string): void {
@@ -82,6 +90,13 @@ export class Settler {
     this.#told();
     this.#tried.push(id);
     if (this.#tried.length >= MOST_ACKS) this.#sendTried();
+  }
+
+  /** Acknowledges an entry that is not worked on, and forgets what was noted of it. It does not count as done. */
+  forget(id: string): void {
+    this.#told();
+    this.#forgotten.push(id);
+    if (this.#forgotten.length >= MOST_ACKS) this.#sendForgotten();
   }
 
   /** @param record what is noted of its attempts; empty to leave it as it is. */
@@ -110,23 +125,40 @@ export class Settler {
     this.#timer = undefined;
     if (this.#acks.length > 0) this.#sendAcks();
     if (this.#tried.length > 0) this.#sendTried();
+    if (this.#forgotten.length > 0) this.#sendForgotten();
     if (this.#backs.length > 0) this.#sendBacks();
     if (this.#letters.length > 0) this.#sendLetters();
   }
 
-  /** Sends again what is in doubt. @throws MillraceError when there is no answer again */
-  async resolve(): Promise<void> {
-    for (let call = this.#doubtful[0]; call; call = this.#doubtful[0]) {
-      await this.#sent(call);
-      this.#doubtful.shift();
+  /** Sends again what is in doubt. @throws MillraceError when there is no answer again, or the server takes no writes */
+  resolve(): Promise<void> {
+    return (this.#resolving ??= this.#resolveAll().finally(() => (this.#resolving = undefined)));
+  }
+
+  /** Gives away the acknowledgements that are in doubt. They may be sent by another membership: Redis does not ask whose the entries are. */
+  handOver(): Call[] {
+    const calls = [...this.#doubtful].filter(({ isAck }) => isAck);
+    for (const call of calls) {
+      this.#doubtful.delete(call);
       this.#settled(call);
     }
+    return calls;
+  }
+
+  /** Takes what another membership has handed over. */
+  adopt(calls: readonly Call[]): void {
+    for (const call of calls) {
+      this.#doubtful.add(call);
+      this.#unsettled += call.ids.length;
+    }
+    if (calls.length > 0) this.#parts.onDoubt();
   }
 
   /** Adds the ids of all that is unsettled. */
   addIds(ids: Set<string>): void {
     for (const id of this.#acks) ids.add(id);
     for (const id of this.#tried) ids.add(id);
+    for (const id of this.#forgotten) ids.add(id);
     for (const [id] of this.#backs) ids.add(id);
     for (const [id] of this.#letters) ids.add(String(id));
     for (const call of [...this.#underWay, ...this.#doubtful]) for (const id of call.ids) ids.add(id);
@@ -144,8 +176,10 @@ export class Settler {
     this.flush();
     while (this.#unsettled > 0 && !signal.aborted) {
       const settled = new Promise<void>((resolve) => (this.#onSettled = resolve));
-      if (this.isInDoubt) await this.resolve().catch(() => pause(50)); // Redis may be back before the time is over.
-      else await Promise.race([settled, pause(20)]);
+      if (this.isInDoubt) {
+        await this.resolve().catch(() => undefined);
+        if (this.isInDoubt) await pause(50); // Redis may be back before the time is over.
+      } else await Promise.race([settled, pause(20)]);
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -176,15 +210,33 @@ export class Settler {
     });
   }
 
+  #sendForgotten(): void {
+    const ids = this.#forgotten;
+    this.#forgotten = [];
+    const { group } = this.#parts;
+    this.#send(ids, true, async () => {
+      await acknowledge(group.redis, group.keys, { group: group.name, ids });
+    });
+  }
+
   #sendBacks(): void {
     const backs = this.#backs;
     this.#backs = [];
+    void this.#try(this.#backsCall(backs, false));
+  }
+
+  #backsCall(backs: ReadonlyArray<readonly [id: string, delayMs: number, record: string]>, isAgain: boolean): Call {
     const { group, consumer, meter, log, onDue } = this.#parts;
     const ids = backs.map(([id]) => id);
-    this.#send(ids, false, async () => {
+    let isFirst = true;
+    const send = async (): Promise<void> => {
+      const wasFirst = isFirst;
+      isFirst = false;
       const outcomes = await putBack(group.redis, group.keys, { group: group.name, consumer, items: backs.flat() });
       // Not before: who looks for it while it is not there yet would not look again.
       onDue(Math.min(...backs.map(([, delayMs]) => delayMs)));
+      const gone = backs.filter((_back, at) => outcomes[at] === 'gone');
+      if (gone.length > 0 && wasFirst) this.#gone(this.#backsCall(gone, true), isAgain);
       const vanished = ids.filter((_id, at) => outcomes[at] === 'vanished');
       if (vanished.length === 0) return;
       meter.count('vanished', vanished.length);
@@ -192,22 +244,45 @@ export class Settler {
         { entries: vanished.slice(0, 20) },
         'entries that failed were deleted from their stream before they were done',
       );
-    });
+    };
+    return { ids, isAck: false, isRefused: false, send };
   }
 
   #sendLetters(): void {
     const letters = this.#letters;
     this.#letters = [];
+    void this.#try(this.#lettersCall(letters, false));
+  }
+
+  #lettersCall(letters: ReadonlyArray<ReadonlyArray<string | number>>, isAgain: boolean): Call {
     const { group, consumer, meter } = this.#parts;
-    const ids = letters.map(([id]) => String(id));
-    this.#send(ids, false, async () => {
-      const isDead = await bury(group.redis, group.keys, { group: group.name, consumer, items: letters.flat() });
-      meter.count('dead', isDead.filter(Boolean).length);
-    });
+    let isFirst = true;
+    const send = async (): Promise<void> => {
+      const wasFirst = isFirst;
+      isFirst = false;
+      const outcomes = await bury(group.redis, group.keys, { group: group.name, consumer, items: letters.flat() });
+      meter.count('dead', outcomes.filter((outcome) => outcome === 'dead').length);
+      const gone = letters.filter((_letter, at) => outcomes[at] === 'gone');
+      if (gone.length > 0 && wasFirst) this.#gone(this.#lettersCall(gone, true), isAgain);
+    };
+    return { ids: letters.map(([id]) => String(id)), isAck: false, isRefused: false, send };
+  }
+
+  /**
+   * Entries that failed are pending for nobody. Of one that was sent before, its own first sending may be why. Else the group may have been
+   * made again: it is sent once more, after the look that adds to it what this consumer has.
+   */
+  #gone(call: Call, isAgain: boolean): void {
+    if (!isAgain) return this.adopt([call]);
+    const { log, group } = this.#parts;
+    log.error(
+      { stream: group.stream, group: group.name, entries: call.ids.slice(0, 20) },
+      'entries that failed were pending for nobody: somebody else has acknowledged them; they are not tried again',
+    );
   }
 
   #send(ids: readonly string[], isAck: boolean, send: () => Promise<void>): void {
-    void this.#try({ ids, isAck, send });
+    void this.#try({ ids, isAck, isRefused: false, send });
   }
 
   async #try(call: Call): Promise<void> {
@@ -218,11 +293,37 @@ export class Settler {
       this.#settled(call);
     } catch (error) {
       this.#underWay.delete(call);
-      if (this.#doubtful.length === 0) this.#parts.log.debug({ err: error }, 'not known to be settled; sent again');
-      this.#doubtful.push(call);
+      if (!this.isInDoubt) this.#parts.log.debug({ err: error }, 'not known to be settled; sent again');
+      this.#doubtful.add(call);
       this.#onSettled?.();
       this.#parts.onDoubt();
     }
+  }
+
+  async #resolveAll(): Promise<void> {
+    let refusal: MillraceError | undefined;
+    for (const call of this.#doubtful) {
+      try {
+        await this.#sent(call);
+        // It may have been handed over meanwhile.
+        if (this.#doubtful.delete(call)) this.#settled(call);
+      } catch (error) {
+        const failure = error as MillraceError;
+        if (failure.code === 'REDIS_WRITES_REFUSED') refusal = failure;
+        else if (isOutage(failure)) throw failure;
+        else this.#tellRefused(call, failure);
+      }
+    }
+    if (refusal) throw refusal;
+  }
+
+  #tellRefused(call: Call, failure: MillraceError): void {
+    if (call.isRefused) return;
+    call.isRefused = true;
+    this.#parts.log.error(
+      { err: failure, entries: call.ids.slice(0, 20) },
+      'Redis refuses to be told what became of entries; it is told again later',
+    );
   }
 
   async #sent(call: Call): Promise<void> {

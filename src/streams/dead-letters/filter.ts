@@ -34,7 +34,7 @@ export interface StreamLetterOptions {
 }
 
 const moment = z
-  .union([z.date(), z.number()], { error: 'expected a Date, or milliseconds since 1970' })
+  .union([z.date(), z.number().int().min(0)], { error: 'expected a Date, or whole milliseconds since 1970' })
   .transform(Number);
 
 const filterShape = {

@@ -1,10 +1,12 @@
 /** A consumer of entries one by one: what it is given, how often, and what becomes of it. */
+import { runInNewContext } from 'node:vm';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { MillraceError } from '../../../src/errors.ts';
 import { postpone, unrecoverable } from '../../../src/jobs/handler.ts';
 import { createMetrics } from '../../../src/metrics/registry.ts';
-import { consume } from '../../../src/streams/consumer/consume.ts';
+import { consume, consumeBatch } from '../../../src/streams/consumer/consume.ts';
 import { defineStream } from '../../../src/streams/contract.ts';
 import type { EntryFacts } from '../../../src/streams/context.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -296,22 +298,79 @@ test('entries are counted by how they ended, and handlers timed', async () => {
   });
   await start([definition], { ...on, metrics });
   await add(redis, on.keys, 'a', 'b', 'bad');
-  await eventually(async () => expect(await redis.xlen(on.keys.dead)).toBe(1));
-  const text = await metrics.render();
+  const dead = 'millrace_streams_entries_total{stream="s",group="g",outcome="dead"} 1';
+  const text = await eventually(async () => {
+    const rendered = await metrics.render();
+    expect(rendered).toContain(dead);
+    return rendered;
+  });
   expect(text).toContain('millrace_streams_entries_total{stream="s",group="g",outcome="done"} 2');
   expect(text).toContain('millrace_streams_entries_total{stream="s",group="g",outcome="retried"} 1');
-  expect(text).toContain('millrace_streams_entries_total{stream="s",group="g",outcome="dead"} 1');
   expect(text).toContain('millrace_streams_handler_seconds_count{stream="s",group="g"} 4');
+});
+
+test('what is skipped or was deleted is not counted as done, and after its stop it has nothing in flight', async () => {
+  const on = onServer();
+  const metrics = createMetrics();
+  const hold = gate();
+  const definition = consume(stream, { ...QUICK, lease: '500ms' }, () => hold.opened);
+  const { consumer } = await start([definition], { ...on, metrics });
+  await redis.hset(on.keys.attempts, '7-1', '1 0');
+  await redis.xadd(on.keys.entries, '7-1', 'data', '1', 'only', 'other', 'origin', '1-1', 'redriven', '1');
+  await add(redis, on.keys, 'held');
+  const inFlight = 'millrace_streams_in_flight{stream="s",group="g"}';
+  await eventually(async () => expect(await metrics.render()).toContain(`${inFlight} 1`));
+  hold.open();
+  await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
+  await consumer.stop(1_000);
+  const text = await metrics.render();
+  expect(text).toContain('millrace_streams_entries_total{stream="s",group="g",outcome="skipped"} 1');
+  expect(text).toContain('millrace_streams_entries_total{stream="s",group="g",outcome="done"} 1');
+  expect(text).toContain(`${inFlight} 0`);
+  expect(await redis.exists(on.keys.attempts)).toBe(0);
+});
+
+test('a schema that answers with a promise of another realm is waited for', async () => {
+  const on = onServer();
+  const Foreign = runInNewContext('Promise') as PromiseConstructor;
+  const validate = (value: unknown) =>
+    Foreign.resolve(value === 'bad' ? { issues: [{ message: 'no' }] } : { value: `parsed ${String(value)}` });
+  const foreign = defineStream({
+    name: 's',
+    schema: { '~standard': { version: 1, vendor: 'test', validate } } as never,
+  });
+  const seen: unknown[] = [];
+  await start([consume(foreign, QUICK, (data) => void seen.push(data))], on);
+  await add(redis, on.keys, 'bad', 'good');
+  await eventually(() => expect(seen).toEqual(['parsed good']));
+  await eventually(async () => expect(await redis.xlen(on.keys.dead)).toBe(1));
+});
+
+test('a postponement by no duration is a failed attempt', async () => {
+  const on = onServer();
+  const attempts: number[] = [];
+  const definition = consume(stream, { ...QUICK, lease: '60s' }, (_data, { entry }) => {
+    attempts.push(entry.attempt);
+    if (entry.attempt < 3) throw new MillraceError('JOB_POSTPONED', 'later', { delayMs: 'soon' });
+  });
+  await start([definition], on);
+  await add(redis, on.keys, 1);
+  await eventually(() => expect(attempts).toEqual([1, 2, 3]));
+});
+
+test('what is longer than any timer is refused', () => {
+  const says = 'expected at most 24 days';
+  expect(() => consume(stream, { group: 'g', grace: '25d' }, never)).toThrow(`grace: ${says}`);
+  expect(() => consumeBatch(stream, { group: 'g', batch: { within: '25d' } }, never)).toThrow(`within: ${says}`);
 });
 
 test('two that stop at once leave no consumer behind', async () => {
   const on = onServer();
-  const { running } = await start(
-    [consume(stream, QUICK, () => undefined), consume(stream, QUICK, () => undefined)],
-    on,
-  );
+  let seen = 0;
+  const definition = consume(stream, QUICK, () => void seen++);
+  const { running } = await start([definition, definition], on);
   await add(redis, on.keys, 1, 2, 3);
-  await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
+  await eventually(async () => expect([seen, await pending(redis, on.keys)]).toEqual([3, {}]));
   await Promise.all(running.map((consumer) => consumer.stop(1_000)));
   expect(await consumers(redis, on.keys)).toEqual([]);
   expect(await redis.exists(on.keys.members)).toBe(0);

@@ -8,6 +8,7 @@ import { eventually } from '../../support/eventually.ts';
 import { timed } from '../../support/failures.ts';
 import { gate, never, untilAborted } from '../../support/gate.ts';
 import { ownedByTest } from '../../support/owned.ts';
+import { startProxy } from '../../support/proxy.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 import { add, anyStream, consumers, groupKeys, ownedProcesses, pending, QUICK } from './scene.ts';
 
@@ -174,6 +175,42 @@ describe('who comes after', () => {
     await eventually(() => expect(seen).toEqual([1]));
     await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
     expect(await redis.exists(on.keys.retries, on.keys.dead)).toBe(0);
+  });
+
+  test('a process with a lasting name that was away does not put out the one that has come since', async () => {
+    const on = onServer();
+    const named = { ...QUICK, consumer: 'pod-1' } as const;
+    const proxy = own(await startProxy(server.port));
+    const away = { redis: { url: proxy.url, commandTimeout: 300 }, keys: on.keys };
+    const { consumer: older, lines } = await start([consume(stream, named, () => undefined)], away);
+    proxy.freeze();
+    await eventually(() => expect(lines.warnings().some(({ msg }) => msg.includes('lost its lease'))).toBe(true));
+    const seen: unknown[] = [];
+    const { consumer: newer } = await start([consume(stream, named, (data) => void seen.push(data))], on);
+    proxy.restore();
+    proxy.cut();
+    await eventually(() => expect(older.ready()).toContain('lasting name'));
+    await add(redis, on.keys, 1);
+    await eventually(() => expect(seen).toEqual([1]));
+    expect(newer.ready()).toBeUndefined();
+    await newer.stop(500);
+    expect(await redis.hexists(on.keys.tokens, 'pod-1')).toBe(0);
+  });
+
+  test('a process with a lasting name comes back under it after it lost its lease', async () => {
+    const on = onServer();
+    const proxy = own(await startProxy(server.port));
+    const away = { redis: { url: proxy.url, commandTimeout: 300 }, keys: on.keys };
+    const seen: unknown[] = [];
+    const named = { ...QUICK, consumer: 'pod-1' } as const;
+    const { consumer, lines } = await start([consume(stream, named, (data) => void seen.push(data))], away);
+    proxy.freeze();
+    await eventually(() => expect(lines.warnings().some(({ msg }) => msg.includes('lost its lease'))).toBe(true));
+    proxy.restore();
+    proxy.cut();
+    await add(redis, on.keys, 1);
+    await eventually(() => expect(seen).toEqual([1]));
+    await eventually(() => expect(consumer.ready()).toBeUndefined());
   });
 
   test('what lay with a process that died is taken once its lease is over, and the attempt counts', async () => {

@@ -1,8 +1,8 @@
 /** Entries in the order of their keys, over all processes. */
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { consume } from '../../../src/streams/consumer/consume.ts';
+import { consume, type ConsumerDefinition } from '../../../src/streams/consumer/consume.ts';
 import { defineStream } from '../../../src/streams/contract.ts';
 import { postpone } from '../../../src/jobs/handler.ts';
 import { systemClock } from '../../../src/clock.ts';
@@ -10,7 +10,8 @@ import { eventually } from '../../support/eventually.ts';
 import { gate } from '../../support/gate.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
-import { add, groupKeys, ownedProcesses, pending, QUICK } from './scene.ts';
+import { inherit, noteAttempts } from '../../../src/streams/consumer/scripts.ts';
+import { add, groupKeys, ownedProcesses, pending, processOn, QUICK, type Keys } from './scene.ts';
 
 const own = ownedByTest();
 const start = ownedProcesses(own);
@@ -169,5 +170,120 @@ test('what one key holds up is bounded', async () => {
   await systemClock.sleep(100);
   expect(consumer.inFlight).toBeLessThanOrEqual(60);
   hold.open();
+  await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
+});
+
+/** Starts a consumer; whatever it sends of one script goes through `pass`, which may come before it, or lose its answer. */
+async function tampered(
+  keys: Keys,
+  definition: ConsumerDefinition,
+  script: typeof inherit | typeof noteAttempts,
+  pass: (call: number, send: () => Promise<unknown>) => Promise<unknown>,
+) {
+  const nothing = { group: 'g', consumer: 'nobody', after: '', count: 1, own: 0, items: [] };
+  await Promise.all([inherit(redis, groupKeys(), nothing), noteAttempts(redis, groupKeys(), nothing)]); // The server knows them.
+  const process = processOn({ url: server.url }, keys.prefix);
+  own(process.connections);
+  const commands = process.connections.commands();
+  const send = commands.evalsha.bind(commands) as (...args: unknown[]) => Promise<unknown>;
+  let calls = 0;
+  const evalsha = (...args: unknown[]): Promise<unknown> =>
+    args[0] === script.sha ? pass(++calls, () => send(...args)) : send(...args);
+  Object.assign(commands, { evalsha });
+  const consumer = await definition.start(process.host);
+  own({ stop: () => consumer.stop(500) });
+  return consumer;
+}
+
+describe('when a call of its leader goes wrong', () => {
+  test('one that is refused is made again, and it works', async () => {
+    const keys = groupKeys();
+    const seen: Step[] = [];
+    const definition = consume(stream, ORDERED, (step) => void seen.push(step));
+    await tampered(keys, definition, inherit, (call, send) =>
+      call === 1 ? Promise.reject(new Error('Connection is closed.')) : send(),
+    );
+    await add(redis, keys, ...steps(2, 2));
+    await eventually(() => expect(byKey(seen)).toEqual({ k0: [0, 1], k1: [0, 1] }));
+  });
+
+  test.each([1, 2])('one that took entries, page %i, loses its answer, and the order holds', async (page) => {
+    const keys = groupKeys();
+    const seen: Step[] = [];
+    await redis.xgroup('CREATE', keys.entries, 'g', '0', 'MKSTREAM');
+    await add(redis, keys, ...steps(1, 250));
+    await redis.xreadgroup('GROUP', 'g', 'dead', 'COUNT', 250, 'STREAMS', keys.entries, '>');
+    const definition = consume(stream, ORDERED, (step) => void seen.push(step));
+    await tampered(keys, definition, inherit, async (call, send) => {
+      const answer = await send();
+      if (call === page) throw new Error('Connection is closed.');
+      return answer;
+    });
+    await add(redis, keys, { key: 'k0', n: 250 });
+    await eventually(() => expect(seen.length).toBeGreaterThanOrEqual(251));
+    expect(byKey(seen)).toEqual({ k0: UP_TO(251) });
+    await eventually(async () => expect(await pending(redis, keys)).toEqual({}));
+  });
+
+  test.each(['is acknowledged by another', 'cannot be noted'])('an entry that %s holds up nobody', async (what) => {
+    const keys = groupKeys();
+    const seen: Step[] = [];
+    await redis.xgroup('CREATE', keys.entries, 'g', '0', 'MKSTREAM');
+    const [first = ''] = await add(redis, keys, ...steps(2, 2));
+    await redis.xreadgroup('GROUP', 'g', 'dead', 'COUNT', 10, 'STREAMS', keys.entries, '>');
+    const definition = consume(stream, { ...ORDERED, concurrency: 1 }, (step) => void seen.push(step));
+    await tampered(keys, definition, noteAttempts, async (call, send) => {
+      if (call === 1 && what === 'is acknowledged by another') await redis.xack(keys.entries, 'g', first);
+      if (call === 1 && what === 'cannot be noted') throw new Error('Connection is closed.');
+      return send();
+    });
+    const all = what === 'cannot be noted' ? [0, 1] : [1];
+    await eventually(() => expect(byKey(seen)).toEqual({ k0: all, k1: [0, 1] }));
+    await eventually(async () => expect(await pending(redis, keys)).toEqual({}));
+  });
+});
+
+test('processes that stop are no deaths: however often, an entry keeps its attempts', async () => {
+  const on = { redis: { url: server.url }, keys: groupKeys() };
+  const attempts: number[] = [];
+  await add(redis, on.keys, ...steps(1, 2));
+  for (let at = 1; at <= 6; at++) {
+    const { consumer } = await start(
+      [
+        consume(stream, { ...ORDERED, grace: '10ms' }, async (_step, { entry }) => {
+          attempts.push(entry.attempt);
+          await gate().opened;
+        }),
+      ],
+      on,
+    );
+    await eventually(() => expect(attempts).toHaveLength(at));
+    await consumer.stop(60);
+    expect(Object.values(await redis.hgetall(on.keys.attempts)).filter((record) => record.endsWith(' 1'))).toEqual([]);
+  }
+  expect(attempts).toEqual([1, 1, 1, 1, 1, 1]);
+  expect(await redis.xlen(on.keys.dead)).toBe(0);
+});
+
+test('a paused process gives up its place once nothing of it is in flight, and does not compete until it is resumed', async () => {
+  const on = { redis: { url: server.url }, keys: groupKeys() };
+  const seen: Array<Step & { who: string }> = [];
+  const of = (who: string) => consume(stream, ORDERED, (step) => void seen.push({ ...step, who }));
+  const { consumer: first } = await start([of('a')], on);
+  await add(redis, on.keys, ...steps(1, 1));
+  await eventually(() => expect(seen).toHaveLength(1));
+  const { consumer: second } = await start([of('b')], on);
+  first.pause();
+  await eventually(async () => {
+    await add(redis, on.keys, { key: 'k0', n: 1 });
+    expect(seen.some(({ who }) => who === 'b')).toBe(true);
+  });
+  first.resume();
+  second.pause();
+  const count = seen.length;
+  await eventually(async () => {
+    await add(redis, on.keys, { key: 'k0', n: 2 });
+    expect(seen.slice(count).some(({ who }) => who === 'a')).toBe(true);
+  });
   await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/clock.ts';
 import { consume } from '../../../src/streams/consumer/consume.ts';
 import { eventually } from '../../support/eventually.ts';
-import { failureOf } from '../../support/failures.ts';
+import { failureOf, timed } from '../../support/failures.ts';
 import { gate, untilAborted } from '../../support/gate.ts';
 import { ownedByTest } from '../../support/owned.ts';
 import { startProxy } from '../../support/proxy.ts';
@@ -189,4 +189,152 @@ test('on a full server entries are worked on and acknowledged; dead letters wait
     await eventually(async () => expect(await pending(redis as never, on.keys)).toEqual({}));
   });
   expect(seen).toEqual([1, 'bad', 2]);
+});
+
+test('an outage of seconds, shorter than the lease: it reads again once Redis is back', async () => {
+  const server = own(await startRedis({ persistent: true, config: { appendfsync: 'always' } }));
+  const on = { redis: { url: server.url, commandTimeout: 500 }, keys: groupKeys() };
+  const seen: unknown[] = [];
+  const { consumer } = await start([consume(stream, { ...QUICK, lease: '60s' }, (data) => void seen.push(data))], on);
+  await server.ask((redis) => add(redis as never, on.keys, 1));
+  await eventually(() => expect(seen).toEqual([1]));
+  await server.kill();
+  await systemClock.sleep(9_000); // Longer than any read may be without an answer.
+  await server.startAgain();
+  await server.ask((redis) => add(redis as never, on.keys, 2));
+  await eventually(() => expect(seen).toEqual([1, 2]), 15_000);
+  await eventually(() => expect(consumer.ready()).toBeUndefined());
+}, 40_000);
+
+describe('an outage longer than the lease', () => {
+  test('what was done meanwhile is not done again', async () => {
+    const server = own(await startRedis({ persistent: true, config: { appendfsync: 'always' } }));
+    const on = { redis: { url: server.url, commandTimeout: 300 }, keys: groupKeys() };
+    const hold = gate();
+    const seen: unknown[] = [];
+    const { consumer, lines } = await start(
+      [
+        consume(stream, QUICK, async (data) => {
+          seen.push(data);
+          if (data === 1) await hold.opened;
+        }),
+      ],
+      on,
+    );
+    await server.ask((redis) => add(redis as never, on.keys, 1));
+    await eventually(() => expect(seen).toEqual([1]));
+    await server.kill();
+    hold.open();
+    await eventually(() => expect(lines.warnings().some(({ msg }) => msg.includes('lost its lease'))).toBe(true));
+    await systemClock.sleep(1_000); // Longer than what it then still tries.
+    await server.startAgain();
+    await server.ask((redis) => add(redis as never, on.keys, 2));
+    await eventually(() => expect(seen).toEqual([1, 2]), 15_000);
+    await eventually(async () => expect(await server.ask((redis) => pending(redis as never, on.keys))).toEqual({}));
+    expect((await timed(consumer.stop(1_000))).ms).toBeLessThan(1_500);
+    expect(seen).toEqual([1, 2]);
+  }, 40_000);
+
+  test('stop ends within its time', async () => {
+    const server = own(await startRedis());
+    const on = { redis: { url: server.url, commandTimeout: 300 }, keys: groupKeys() };
+    const { consumer, lines } = await start([consume(stream, { ...QUICK, grace: '5s' }, () => undefined)], on);
+    await server.kill();
+    await eventually(
+      () => expect(lines.warnings().some(({ msg }) => msg.includes('lost its lease'))).toBe(true),
+      15_000,
+    );
+    const { ms } = await timed(consumer.stop(1_000));
+    expect(ms).toBeLessThan(1_500);
+    expect(lines.warnings().filter(({ level }) => level > 40)).toEqual([]);
+  });
+
+  test('while it stops: handlers are told', async () => {
+    const server = own(await startRedis());
+    const on = { redis: { url: server.url, commandTimeout: 300 }, keys: groupKeys() };
+    const reasons: unknown[] = [];
+    const { consumer } = await start(
+      [
+        consume(stream, QUICK, (_data, { signal }) =>
+          untilAborted(signal).catch((error: unknown) => void reasons.push((error as { code: string }).code)),
+        ),
+      ],
+      on,
+    );
+    await server.ask((redis) => add(redis as never, on.keys, 1));
+    await eventually(() => expect(consumer.active).toBe(1));
+    server.freeze();
+    const stopping = consumer.stop(4_000);
+    await eventually(() => expect(reasons).toEqual(['LEASE_LOST']), 2_000);
+    server.thaw();
+    await stopping;
+  });
+});
+
+test('connections that are closed under a consumer leave nothing unhandled', async () => {
+  const server = own(await startRedis());
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  try {
+    const on = { redis: { url: server.url }, keys: groupKeys() };
+    const { consumer, connections } = await start([consume(stream, QUICK, () => undefined)], on);
+    await connections.close();
+    await eventually(() => expect(consumer.ready()).toBeDefined());
+    await systemClock.sleep(1_500); // Longer than the lease, so that it has tried to join again.
+    const { ms } = await timed(consumer.stop(1_000));
+    expect(ms).toBeLessThan(1_500);
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off('unhandledRejection', note);
+  }
+});
+
+test('a full server lets consumers into groups that are there', async () => {
+  const server = own(await startRedis());
+  const on = { redis: { url: server.url }, keys: groupKeys() };
+  const seen: unknown[] = [];
+  const definition = consume(stream, { ...QUICK, consumer: 'pod-1' }, (data) => void seen.push(data));
+  const { consumer } = await start([definition], on);
+  await consumer.stop(1_000);
+  await server.ask(async (redis) => {
+    await add(redis, on.keys, 1);
+    await redis.config('SET', 'maxmemory', '1');
+    await start([definition], on);
+    await eventually(() => expect(seen).toEqual([1]));
+    const { host, connections } = processOn({ url: server.url }, groupKeys().prefix);
+    own(connections);
+    const stopping = new AbortController();
+    const starting = definition.start({ ...host, stopping: stopping.signal });
+    await systemClock.sleep(300);
+    stopping.abort();
+    expect((await starting).ready()).toContain('maxmemory'); // Its group is not there.
+  });
+});
+
+test('what Redis refuses holds up nothing else, and is told again', async () => {
+  const server = own(await startRedis());
+  const on = { redis: { url: server.url }, keys: groupKeys() };
+  const seen: unknown[] = [];
+  const { lines } = await start(
+    [
+      consume(stream, { ...QUICK, attempts: 2 }, (data, { entry }) => {
+        seen.push(`${String(data)} ${entry.attempt}`);
+        if (data === 'bad' || entry.attempt === 1) throw new Error('no');
+      }),
+    ],
+    on,
+  );
+  await server.ask(async (redis) => {
+    await redis.set(on.keys.dead, 'text');
+    await add(redis, on.keys, 'bad');
+    await eventually(() => expect(lines.warnings().some(({ msg }) => msg.includes('Redis refuses'))).toBe(true));
+    await add(redis, on.keys, 'good');
+    await eventually(() => expect(seen).toEqual(['bad 1', 'bad 2', 'good 1', 'good 2']));
+    await redis.del(on.keys.dead);
+    await eventually(async () => expect(await redis.xlen(on.keys.dead)).toBe(1));
+    await eventually(async () => expect(await pending(redis as never, on.keys)).toEqual({}));
+  });
+  expect(seen).toHaveLength(4);
+  expect(lines.warnings().filter(({ msg }) => msg.includes('Redis refuses'))).toHaveLength(1);
 });

@@ -50,8 +50,8 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
     const binary = inject('servers')[which];
     return typeof binary === 'string' ? skipBecause(context, binary) : groupKeys();
   };
-  const join = (keys: Keys, consumer: string, { name = '', leaseMs = LEASE_MS, startAt = '0' } = {}) =>
-    joinGroup(redis, keys, { group: keys.group, consumer, name, leaseMs, startAt });
+  const join = (keys: Keys, consumer: string, { name = '', leaseMs = LEASE_MS, startAt = '0', before = '' } = {}) =>
+    joinGroup(redis, keys, { group: keys.group, consumer, name, leaseMs, startAt, before });
   const look = (keys: Keys, consumer: string, { name = '', isOrdered = 0 } = {}) =>
     tick(redis, keys, { group: keys.group, consumer, name, leaseMs: LEASE_MS, isOrdered });
   const take = (keys: Keys, consumer: string, room = 10) =>
@@ -69,8 +69,8 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
   test('a group is made once, at its start, and what was there before is in it', async (context) => {
     const keys = newKeys(context);
     const [first] = await add(redis, keys, 1);
-    expect(await join(keys, 'a')).toBe(true);
-    expect(await join(keys, 'b', { startAt: '$' })).toBe(false);
+    expect(await join(keys, 'a')).toBe('made');
+    expect(await join(keys, 'b', { startAt: '$' })).toBe('joined');
     expect(await read(keys, 'a')).toEqual([first]);
     expect(await redis.zcard(keys.members)).toBe(2);
   });
@@ -218,9 +218,9 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
     await read(keys, 'a');
     await noteAttempts(redis, keys, { group: keys.group, consumer: 'a', items: [id, '2 0'] });
     const items = letter(id, '{"n":1}');
-    expect(await bury(redis, keys, { group: keys.group, consumer: 'b', items })).toEqual([false]);
-    expect(await bury(redis, keys, { group: keys.group, consumer: 'a', items })).toEqual([true]);
-    expect(await bury(redis, keys, { group: keys.group, consumer: 'a', items })).toEqual([false]);
+    expect(await bury(redis, keys, { group: keys.group, consumer: 'b', items })).toEqual(['lost']);
+    expect(await bury(redis, keys, { group: keys.group, consumer: 'a', items })).toEqual(['dead']);
+    expect(await bury(redis, keys, { group: keys.group, consumer: 'a', items })).toEqual(['gone']);
     const dead = await redis.xrange(keys.dead, '-', '+');
     expect(dead).toHaveLength(1);
     expect(dead[0]?.[1]).toEqual(expect.arrayContaining(['entry', id, 'data', '{"n":1}', 'reason', 'attempts']));
@@ -249,7 +249,8 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
     expect(await leave()).toEqual({ given: 1, hasLeft: true });
     expect(await consumers(redis, keys)).toEqual(['~retries']);
     expect(await pending(redis, keys)).toEqual({ '~retries': ids });
-    expect(await redis.exists(keys.members, keys.tokens, keys.leader)).toBe(0);
+    expect(await redis.exists(keys.members, keys.leader)).toBe(0);
+    expect(Object.keys(await redis.hgetall(keys.tokens))).toEqual(['~last']);
     await join(keys, 'b');
     expect((await take(keys, 'b')).taken).toMatchObject([{ made: 0 }, { made: 0 }, { made: 0 }]);
   });
@@ -267,12 +268,17 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
     await note(ids[1] ?? '', '1 0 1');
     await note(ids[2] ?? '', '3 0');
     await redis.xdel(keys.entries, ids[3] ?? '');
-    const page = (after: string) => inherit(redis, keys, { group: keys.group, consumer: 'b', after, count: 2 });
+    const page = (after: string, own = 0) =>
+      inherit(redis, keys, { group: keys.group, consumer: 'b', after, count: 2, own });
     expect(await page('')).toMatchObject({ leads: false });
     await redis.del(keys.leader);
     expect((await look(keys, 'b', { isOrdered: 1 })).leads).toBe(true);
+    expect(await page('')).toMatchObject({ leads: true, taken: [] }); // The one that had the place lives.
+    expect((await look(keys, 'a', { isOrdered: 1 })).standing).toBe('lapsed');
     const first = await page('');
     expect(first).toMatchObject({ leads: true, after: ids[1], taken: [{ made: 0 }, { made: 2, deaths: 1 }] });
+    expect((await page('')).taken).toEqual([]);
+    expect((await page('', 1)).taken).toEqual(first.taken);
     const second = await page(first.after ?? '');
     expect(second).toMatchObject({ vanished: 1, taken: [{ id: ids[2], made: 3, deaths: 0 }] });
     expect(await note(ids[0] ?? '', '1 0')).toEqual([false]);
@@ -298,6 +304,55 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
     expect(await again('a', [third])).toEqual({ made: true, again: 0 });
     const [fifth] = await add(redis, keys, 5);
     expect(await read(keys, 'a')).toEqual([fifth]);
+  });
+
+  test('a group is made again where it had come to, whoever does it, and those who come later are told', async (context) => {
+    const keys = newKeys(context);
+    const ids = await add(redis, keys, 1, 2, 3, 4);
+    await join(keys, 'a');
+    await join(keys, 'b');
+    const [first = '', second = '', third = '', fourth = ''] = await read(keys, 'a', 3).then(() => ids);
+    const before = await look(keys, 'a');
+    expect(before).toMatchObject({ last: third, generation: '' });
+    await redis.xgroup('DESTROY', keys.entries, keys.group);
+    expect(await join(keys, 'c', { startAt: '$' })).toBe('joined');
+    expect((await look(keys, 'c')).standing).toBe('gone');
+    const again = (consumer: string, some: string[], last: string) =>
+      revive(redis, keys, { group: keys.group, consumer, last, ids: some });
+    expect(await again('c', [], '$')).toEqual({ made: true, again: 0 });
+    const after = await look(keys, 'a');
+    expect(after).toMatchObject({ last: third });
+    expect(after.generation).not.toBe('');
+    expect(await again('a', [first, second], fourth)).toEqual({ made: false, again: 2 });
+    expect((await look(keys, 'b')).last).toBe(fourth);
+    expect(await read(keys, 'b')).toEqual([]);
+  });
+
+  test('what is pending for nobody is told from what is pending for another, and leaves no record', async (context) => {
+    const keys = newKeys(context);
+    const [id = ''] = await add(redis, keys, 1);
+    await join(keys, 'a');
+    await read(keys, 'a');
+    expect(await back(keys, 'b', id, 0, '1 0')).toEqual(['lost']);
+    await redis.xack(keys.entries, keys.group, id);
+    await redis.hset(keys.attempts, id, '1 0');
+    expect(await back(keys, 'a', id, 0, '1 0')).toEqual(['gone']);
+    expect(await redis.exists(keys.attempts)).toBe(0);
+    await redis.hset(keys.attempts, id, '1 0');
+    expect(await bury(redis, keys, { group: keys.group, consumer: 'a', items: letter(id, '1') })).toEqual(['gone']);
+    expect(await redis.exists(keys.attempts, keys.dead)).toBe(0);
+  });
+
+  test('an attempt that was noted as begun is over once its entry was put back or its consumer left', async (context) => {
+    const keys = newKeys(context);
+    const [first = '', second = ''] = await add(redis, keys, 1, 2);
+    await join(keys, 'a');
+    await read(keys, 'a');
+    const items = [first, '1 0 1', second, '2 1 1'];
+    await noteAttempts(redis, keys, { group: keys.group, consumer: 'a', items });
+    await back(keys, 'a', first, 0, '');
+    await leaveGroup(redis, keys, { group: keys.group, consumer: 'a', name: '', count: 10 });
+    expect(await redis.hgetall(keys.attempts)).toEqual({ [first]: '1 0', [second]: '2 1' });
   });
 
   test('a full server lets its consumers renew, take, put back and leave', async (context) => {
