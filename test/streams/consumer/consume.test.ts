@@ -380,9 +380,7 @@ test('a handler that is quicker than its acknowledgements is not left without en
   const on = onServer();
   const seen: unknown[] = [];
   await start([consume(stream, { ...QUICK, lease: '60s', prefetch: 5 }, (data) => void seen.push(data))], on);
-  const pipeline = redis.pipeline();
-  for (let n = 0; n < 3_000; n++) pipeline.xadd(on.keys.entries, '*', 'data', String(n));
-  await pipeline.exec();
+  await add(redis, on.keys, ...Array.from({ length: 3_000 }, (_, n) => n));
   await eventually(() => expect(seen).toHaveLength(3_000));
 });
 

@@ -23,9 +23,7 @@ export type Keys = ReturnType<typeof groupKeys>;
 
 /** Adds entries with JSON data; gives their ids. */
 export async function add(redis: Redis, { entries }: Keys, ...data: unknown[]): Promise<string[]> {
-  const ids: string[] = [];
-  for (const one of data) ids.push(String(await redis.xadd(entries, '*', 'data', JSON.stringify(one))));
-  return ids;
+  return Promise.all(data.map(async (one) => String(await redis.xadd(entries, '*', 'data', JSON.stringify(one)))));
 }
 
 /** Who has what: consumer -> ids. */

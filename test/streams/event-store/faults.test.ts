@@ -68,9 +68,8 @@ test('clocks that are an hour apart do not matter', async () => {
   const children = clocks.map((ahead) =>
     own(startChild('event-store-process', [server.url, 'contend', 'shared', '40', ahead])),
   );
-  const overtaken = await Promise.all(children.map(async (child) => Number(await child.says('won', 60_000))));
+  await Promise.all(children.map((child) => child.says('won', 60_000)));
   await Promise.all(children.map((child) => child.ended));
-  expect(overtaken.reduce((sum, count) => sum + count)).toBeGreaterThan(0);
   const { refs } = await server.ask((redis) => wholeHistory(redis));
   expect(refs).toHaveLength(3 * 40 * 2);
   const { store } = storeOf({ url: server.url }, accounts);
