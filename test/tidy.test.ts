@@ -31,6 +31,7 @@ const GROUND = [
   'log',
   'schema',
   'health',
+  'meters',
   'backoff',
   'describe-error',
   'fingerprint',

@@ -5,35 +5,10 @@
  *   millrace_lock_releases_total{kind,outcome}   millrace_lock_extensions_total{kind,outcome}   millrace_lock_lost_total{kind}
  */
 
-/** A value for each label. */
-type Values<Name extends string> = Readonly<Record<Name, string>>;
-
-interface Definition<Name extends string> {
-  name: string;
-  help: string;
-  labels: readonly Name[];
-  maxChildren: number;
-}
-
-interface Bindable<Name extends string, Child> {
-  labels(values: Values<Name>): Child;
-}
-
-interface CounterChild {
-  inc(n?: number): void;
-}
-
-interface HistogramChild {
-  observe(value: number): void;
-}
+import type { CounterChild, CountingRegistry } from '../meters.ts';
 
 /** What is needed of a metrics registry; createMetrics() gives one. */
-export interface LockMetricsRegistry {
-  counter<const Name extends string>(definition: Definition<Name>): Bindable<Name, CounterChild>;
-  histogram<const Name extends string>(
-    definition: Definition<Name> & { buckets: readonly number[] },
-  ): Bindable<Name, HistogramChild>;
-}
+export type LockMetricsRegistry = CountingRegistry;
 
 /** The kinds that are told apart. */
 export type LockKind = 'mutex' | 'semaphore' | 'read-write';

@@ -7,33 +7,10 @@
  *   millrace_pubsub_request_seconds{topic}           millrace_pubsub_served_total{topic,outcome}
  */
 
-type Values<Name extends string> = Readonly<Record<Name, string>>;
-
-interface Definition<Name extends string> {
-  name: string;
-  help: string;
-  labels: readonly Name[];
-}
-
-interface Bindable<Name extends string, Child> {
-  labels(values: Values<Name>): Child;
-}
-
-interface CounterChild {
-  inc(n?: number): void;
-}
-
-interface HistogramChild {
-  observe(value: number): void;
-}
+import type { CountingRegistry } from '../meters.ts';
 
 /** What is needed of a metrics registry; createMetrics() gives one. */
-export interface PubSubMetricsRegistry {
-  counter<const Name extends string>(definition: Definition<Name>): Bindable<Name, CounterChild>;
-  histogram<const Name extends string>(
-    definition: Definition<Name> & { buckets: readonly number[] },
-  ): Bindable<Name, HistogramChild>;
-}
+export type PubSubMetricsRegistry = CountingRegistry;
 
 /** How a request ended. */
 export type RequestOutcome = 'answered' | 'no-responder' | 'timeout' | 'failed';

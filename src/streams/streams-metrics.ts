@@ -13,47 +13,10 @@
  * The gauges are asked of Redis at a scrape, by every process that publishes to the stream or consumes it; they say the same everywhere.
  */
 
-/** A value for each label. */
-type Values<Name extends string> = Readonly<Record<Name, string>>;
-
-interface Definition<Name extends string> {
-  name: string;
-  help: string;
-  labels: readonly Name[];
-  maxChildren: number;
-}
-
-interface Bindable<Name extends string, Child> {
-  labels(values: Values<Name>): Child;
-}
-
-interface CounterChild {
-  inc(n?: number): void;
-}
-
-interface GaugeChild {
-  set(value: number): void;
-}
-
-interface HistogramChild {
-  observe(value: number): void;
-}
-
-interface Sample<Name extends string> {
-  labels: Values<Name>;
-  value: number;
-}
+import type { CounterChild, MeterRegistry } from '../meters.ts';
 
 /** What is needed of a metrics registry. */
-export interface StreamsMetricsRegistry {
-  counter<const Name extends string>(definition: Definition<Name>): Bindable<Name, CounterChild>;
-  gauge<const Name extends string>(
-    definition: Definition<Name> & { collect?: (() => Promise<Array<Sample<NoInfer<Name>>>>) | undefined },
-  ): Bindable<Name, GaugeChild>;
-  histogram<const Name extends string>(
-    definition: Definition<Name> & { buckets: readonly number[] },
-  ): Bindable<Name, HistogramChild>;
-}
+export type StreamsMetricsRegistry = MeterRegistry;
 
 const PUBLISHED = ['added', 'duplicate', 'failed'] as const;
 /** How a publish ended. */

@@ -11,27 +11,10 @@
  *   millrace_presence_refused_messages_total        what was said on a channel and had not the form of an announcement
  */
 
-interface Definition<Name extends string> {
-  name: string;
-  help: string;
-  labels: readonly Name[];
-  maxChildren: number;
-}
-
-interface Bindable<Name extends string, Child> {
-  labels(values: Readonly<Record<Name, string>>): Child;
-}
+import type { MeterRegistry } from '../../meters.ts';
 
 /** What is needed of a metrics registry; createMetrics() gives one. */
-export interface PresenceMetricsRegistry {
-  counter<const Name extends string>(definition: Definition<Name>): Bindable<Name, { inc(n?: number): void }>;
-  gauge<const Name extends string>(
-    definition: Definition<Name>,
-  ): Bindable<Name, { inc(n?: number): void; dec(n?: number): void }>;
-  histogram<const Name extends string>(
-    definition: Definition<Name> & { buckets: readonly number[] },
-  ): Bindable<Name, { observe(value: number): void }>;
-}
+export type PresenceMetricsRegistry = MeterRegistry;
 
 const TRANSITIONS = ['entered', 'joined', 'returned', 'taken-over', 'left', 'away', 'gone', 'lapsed'] as const;
 /** What became of a connection of this process. */

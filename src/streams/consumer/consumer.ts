@@ -179,6 +179,7 @@ class Consumer implements RunningConsumer {
       log.error({ ...facts, err: failure }, 'a consumer could not join its group again'),
     );
   }
+
   #replaced(error: MillraceError): void {
     const { log, group, meter } = this.#parts;
     this.#fault = 'another process has come with its lasting name';
