@@ -83,6 +83,10 @@ export class Batches implements Work {
     for (const { entries } of this.#running) for (const { attempt } of entries) ids.add(attempt.id);
   }
 
+  onSettled(): void {
+    if (this.#isSuspect()) this.#fill();
+  }
+
   close(): string[] {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -136,7 +140,7 @@ export class Batches implements Work {
   #fill(): void {
     while (!this.#isClosed && this.#running.size < this.#desk.plan.concurrency && !this.#alone) {
       const isSuspect = this.#isSuspect();
-      if (isSuspect && this.#running.size > 0) break;
+      if (isSuspect && !this.#desk.isQuiet()) break;
       const entries = this.#next();
       if (entries.length === 0) break;
       this.#begin(entries, isSuspect);

@@ -65,6 +65,16 @@ export class Desk {
     return this.#count;
   }
 
+  /**
+   * Whether nothing runs, and Redis knows of all that has run; sees to the latter. A process that dies then has died of what it begins
+   * next: with what it had done but not told, that would be held to be the cause of its death, too.
+   */
+  isQuiet(): boolean {
+    if (this.#count > 0) return false;
+    if (this.settler.unsettled > 0) this.settler.flush();
+    return this.settler.unsettled === 0;
+  }
+
   attemptOf(id: string, fields: readonly string[]): Attempt {
     return new Attempt(this.#host, id, fields, 0, 0);
   }

@@ -99,6 +99,10 @@ export class Lanes implements Work {
     for (const { entries } of this.#lanes.values()) for (const { attempt } of entries) ids.add(attempt.id);
   }
 
+  onSettled(): void {
+    if ((this.#ready[0]?.entries[0]?.attempt.deaths ?? 0) > 0) this.#fill();
+  }
+
   close(): string[] {
     this.#isClosed = true;
     const ids = this.#arrivals.map(({ attempt }) => attempt.id);
@@ -178,7 +182,7 @@ export class Lanes implements Work {
       const head = lane?.entries[0];
       if (!lane || !head) break;
       if (head.attempt.deaths > 0) {
-        if (this.#begun > 0) break;
+        if (this.#begun > 0 || !this.#desk.isQuiet()) break;
         this.#alone = head.attempt;
       }
       this.#ready.shift();

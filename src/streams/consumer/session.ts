@@ -114,7 +114,10 @@ export class Session {
       meter,
       log,
       onDoubt: () => this.#keeper.wake(),
-      onSettled: () => this.#reader.onRoom(),
+      onSettled: () => {
+        this.#work.onSettled();
+        this.#reader.onRoom();
+      },
       onDue: (ms) => {
         if (!this.#isOver) this.#keeper.dueIn(ms);
       },

@@ -1,8 +1,8 @@
 /**
  * Entries one by one, in so many slots; in no order but that of their arrival.
  *
- * What was tried before, or lay with a process that died, comes first. What two processes have died with runs alone: only it ends with
- * the next one.
+ * What was tried before, or lay with a process that died, comes first. What two processes have died with runs alone, once Redis knows of
+ * all that was done before: only it ends with the next one.
  */
 import type { EntryContext } from '../context.ts';
 import type { Attempt } from './attempt.ts';
@@ -89,6 +89,10 @@ export class Slots implements Work {
     for (const { listed, at } of this.#piles) for (const [id] of listed.slice(at)) ids.add(id);
   }
 
+  onSettled(): void {
+    if (isSuspect(this.#first[0])) this.#fill();
+  }
+
   close(): string[] {
     this.#isClosed = true;
     const ids = new Set<string>();
@@ -127,7 +131,7 @@ export class Slots implements Work {
     const first = this.#first[0];
     if (first) {
       if (isSuspect(first)) {
-        if (this.#desk.active > 0) return undefined;
+        if (!this.#desk.isQuiet()) return undefined;
         this.#alone = first;
       }
       return this.#first.shift();

@@ -19,6 +19,8 @@ export interface Work {
   addIds(ids: Set<string>): void;
   /** Begins nothing any more, and forgets what is not begun; what is added later, too. Gives the ids of the former. */
   close(): string[];
+  /** Redis knows more of what was done. */
+  onSettled(): void;
   /** Called when something ended, for as long as it is set. */
   onRoom: (() => void) | undefined;
 }
