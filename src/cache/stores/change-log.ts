@@ -16,8 +16,10 @@
  * There is no consumer group: one process saves at a time, and what is in the stream is what is pending. So there are no entries that
  * were read and are nobody's, none that are claimed from one who still works on them, and nothing is ever trimmed.
  */
+import type { Clock } from '../../clock.ts';
 import type { Connections } from '../../redis/connect.ts';
 import { createKeySpace } from '../../redis/keys.ts';
+import type { Place } from '../../redis/place.ts';
 import { defineScript, type ScriptClient } from '../../redis/script.ts';
 
 const appendScript = defineScript({
@@ -38,20 +40,6 @@ const lookScript = defineScript({
   keys: ['changes', 'latest'],
   args: ['...keys'],
   reply: (flat: string[]) => pairs(flat).map(([kind, value]) => (kind === '' ? undefined : { kind, value })),
-});
-
-const leadScript = defineScript({
-  file: 'cache/stores/lead.lua',
-  keys: ['flusher'],
-  args: ['token', 'leaseMs'],
-  reply: ([mine, leftMs]: [number, number]) => ({ isMine: mine === 1, leftMs }),
-});
-
-const resignScript = defineScript({
-  file: 'cache/stores/resign.lua',
-  keys: ['flusher'],
-  args: ['token'],
-  reply: (was: number) => was === 1,
 });
 
 /** What the flusher does after a take. */
@@ -197,12 +185,9 @@ export class ChangeLog {
     await this.#client.hdel(this.keys.untold, ...versions.map(idOf));
   }
 
-  lead(token: string, leaseMs: number): Promise<ReturnOf<typeof leadScript>> {
-    return leadScript(this.#client, this.keys, { token, leaseMs });
-  }
-
-  resign(token: string): Promise<boolean> {
-    return resignScript(this.#client, this.keys, { token });
+  /** That of the one process that saves. */
+  place(token: string, leaseMs: number, clock: Clock): Place {
+    return { client: () => this.#client, key: this.keys.flusher, token, leaseMs, clock };
   }
 
   take(

@@ -13,8 +13,8 @@ import { randomUUID } from 'node:crypto';
 import { withDeadline, type Clock } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { waitForPlace, type HeldPlace } from '../../redis/place.ts';
 import type { ChangeLog, Taken, Verdict } from './change-log.ts';
-import { waitForLease, type FlusherLease } from './flusher-lease.ts';
 import type { Invalidations } from './invalidations.ts';
 import { letterError } from './letter.ts';
 import { retryDelayMs, type BehindPlan } from './options.ts';
@@ -102,13 +102,13 @@ export class Flusher {
     const { changes, plan, log, clock } = this.#parts;
     while (!this.#draining.signal.aborted) {
       try {
-        const parts = { changes, token: this.#token, leaseMs: plan.leaseMs, clock };
-        const lease = await waitForLease(parts, this.#draining.signal);
+        const place = changes.place(this.#token, plan.leaseMs, clock);
+        const held = await waitForPlace(place, this.#draining.signal);
         log.debug('saves for this store now');
         try {
-          await this.#lead(lease);
+          await this.#lead(held);
         } finally {
-          await lease.release();
+          await held.release();
         }
       } catch (error) {
         if (this.#draining.signal.aborted) return;
@@ -120,20 +120,20 @@ export class Flusher {
     }
   }
 
-  async #lead(lease: FlusherLease): Promise<void> {
+  async #lead(held: HeldPlace): Promise<void> {
     const { changes, plan } = this.#parts;
-    const signal = AbortSignal.any([lease.signal, this.#leaving.signal]);
+    const signal = AbortSignal.any([held.signal, this.#leaving.signal]);
     const { leaseMs, batchSize, flushAfterMs } = plan;
     let after = '0-0';
     while (!signal.aborted) {
       const isDraining = this.#draining.signal.aborted;
       const how = { leaseMs, after, batchSize, flushAfterMs, maxDelayMs: plan.retry.maxMs };
-      const take = await changes.take(lease.token, how);
-      if (!take.isMine) return lease.lose();
+      const take = await changes.take(held.token, how);
+      if (!take.isMine) return held.lose();
       this.#isComplaining = false;
       after = take.after;
       if (take.taken.length > 0) {
-        const isGoing = await this.#save(lease, take.taken, signal);
+        const isGoing = await this.#save(held, take.taken, signal);
         if (isDraining && (!isGoing || take.taken.every(({ version }) => version > this.#drainTo))) return;
         if (!isGoing) await this.#sleep(this.#probeInMs());
       } else if (take.next !== 'more') {
@@ -144,25 +144,25 @@ export class Flusher {
   }
 
   /** Gives whether anything could be saved. */
-  async #save(lease: FlusherLease, taken: readonly Taken[], signal: AbortSignal): Promise<boolean> {
+  async #save(held: HeldPlace, taken: readonly Taken[], signal: AbortSignal): Promise<boolean> {
     const { changes, saver, invalidations, plan } = this.#parts;
     // Their writers may have died before they told the cache, whose old value would then outlive the change.
     await invalidations.drop(taken.flatMap(({ key, isUntold }) => (isUntold ? [key] : [])));
     const mostTaken = Math.max(plan.attempts, MOST_KILLS);
     const fit = taken.filter(({ attempt }) => attempt <= mostTaken);
     const attempted = await saver.save(fit, signal, this.#failures > 0);
-    lease.signal.throwIfAborted();
+    held.signal.throwIfAborted();
     const verdicts = [
       ...taken.filter(({ attempt }) => attempt > mostTaken).map((change) => this.#deadOf(change, KILLED)),
       ...attempted.map((one) => this.#verdictOf(one)),
     ];
     const { isMine, became } = await changes.settle(
-      lease.token,
+      held.token,
       { leaseMs: plan.leaseMs, maxDead: plan.maxDeadLetters },
       verdicts,
     );
     if (!isMine) {
-      lease.lose();
+      held.lose();
       return true;
     }
     const keys = new Map(taken.map(({ id, key }) => [id, key]));

@@ -21,7 +21,7 @@ import type { Running } from '../member.ts';
 import type { StoreCore } from './core.ts';
 import type { EventRef } from './entry.ts';
 import type { FollowerMeter } from './event-metrics.ts';
-import { giveUp, waitForLeadership, type Leadership, type LeadershipParts } from './leadership.ts';
+import { giveUpPlace, waitForPlace, type HeldPlace, type Place } from '../../redis/place.ts';
 import { LiveReader } from './live-reader.ts';
 import { PAGE } from './reader.ts';
 
@@ -32,7 +32,7 @@ export interface Turn {
   /** Aborts when what runs is to end. */
   readonly signal: AbortSignal;
   /** Undefined where every process follows for itself. */
-  readonly leadership: Leadership | undefined;
+  readonly held: HeldPlace | undefined;
 }
 
 /** What a follower does with events. */
@@ -64,7 +64,7 @@ export class Follower implements Running {
   readonly #follows: Follows;
   readonly #live: LiveReader;
   /** Where only one follows. */
-  readonly #place: LeadershipParts | undefined;
+  readonly #place: Place | undefined;
   readonly #draining = new AbortController();
   readonly #ending = new AbortController();
   #running: Promise<void> | undefined;
@@ -80,7 +80,8 @@ export class Follower implements Running {
     this.#follows = follows;
     const { connections, clock } = core;
     const { leader, leaseMs } = follows;
-    this.#place = leader === undefined ? undefined : { connections, leader, leaseMs, token: randomUUID(), clock };
+    const client = () => connections.commands();
+    this.#place = leader === undefined ? undefined : { client, key: leader, leaseMs, token: randomUUID(), clock };
     this.#live = new LiveReader(core.connections, follows.title.replaceAll(' ', '-'), core.keys.all);
   }
 
@@ -150,20 +151,20 @@ export class Follower implements Running {
         if (!this.#draining.signal.aborted) await this.#recover(error, this.#draining.signal);
       }
     }
-    if (isUnsure && this.#place) await giveUp(this.#place);
+    if (isUnsure && this.#place) await giveUpPlace(this.#place);
   }
 
   async #turn(): Promise<void> {
     const { log } = this.#core;
     const { title } = this.#follows;
     const place = this.#place;
-    const leadership = place && (await waitForLeadership(place, this.#draining.signal, () => this.#isWell()));
+    const held = place && (await waitForPlace(place, this.#draining.signal, () => this.#isWell()));
     this.#isWell();
-    const lost = leadership ? [leadership.signal] : [];
+    const lost = held ? [held.signal] : [];
     const turn: Turn = {
       draining: AbortSignal.any([this.#draining.signal, ...lost]),
       signal: AbortSignal.any([this.#ending.signal, ...lost]),
-      leadership,
+      held,
     };
     try {
       while (!turn.draining.aborted) {
@@ -174,12 +175,10 @@ export class Follower implements Running {
           if (!turn.draining.aborted) await this.#recover(error, turn.draining);
         }
       }
-      if (leadership?.signal.aborted)
-        log.warn({ err: leadership.signal.reason }, `${title}: another process may follow now`);
+      if (held?.signal.aborted) log.warn({ err: held.signal.reason }, `${title}: another process may follow now`);
     } finally {
-      if (!leadership?.signal.aborted)
-        await this.#follows.settle(turn).catch((error: unknown) => this.#unsettled(error));
-      await leadership?.release();
+      if (!held?.signal.aborted) await this.#follows.settle(turn).catch((error: unknown) => this.#unsettled(error));
+      await held?.release();
     }
   }
 

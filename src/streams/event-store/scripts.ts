@@ -42,20 +42,6 @@ export const saveSnapshot = defineScript({
   reply: (kept: number) => kept === 1,
 });
 
-export const lead = defineScript({
-  file: 'streams/event-store/lead.lua',
-  keys: ['leader'],
-  args: ['token', 'leaseMs'],
-  reply: ([isMine, leftMs]: [number, number]) => ({ isMine: isMine === 1, leftMs }),
-});
-
-export const resign = defineScript({
-  file: 'streams/event-store/resign.lua',
-  keys: ['leader'],
-  args: ['token'],
-  reply: (wasMine: number) => wasMine === 1,
-});
-
 export const openSubscription = defineScript({
   file: 'streams/event-store/open-subscription.lua',
   keys: ['checkpoint', 'all'],

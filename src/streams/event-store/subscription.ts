@@ -284,21 +284,21 @@ class Subscription implements Follows {
     return !(isTime || position - this.#noted >= NOTE_EVERY) || this.#note(turn);
   }
 
-  async #note({ leadership }: Turn): Promise<boolean> {
+  async #note({ held }: Turn): Promise<boolean> {
     const { name } = this.#checked;
     const position = this.#position ?? 0;
     this.#notedAtMs = this.#core.clock.monotonicMs();
-    if (name === undefined || !leadership || position <= this.#noted) return true;
+    if (name === undefined || !held || position <= this.#noted) return true;
     const { connections, keys } = this.#core;
     const { checkpoint, leader } = keys.subscription(name);
-    const { token } = leadership;
+    const { token } = held;
     const outcome = await moveCheckpoint(
       connections.commands(),
       { checkpoint, leader, all: keys.all },
       { token, position, mark: this.#mark },
     );
     if (outcome === 'noted') this.#noted = position;
-    if (outcome === 'other') leadership.lose();
+    if (outcome === 'other') held.lose();
     return outcome !== 'lost';
   }
 }

@@ -57,6 +57,7 @@ test('whatever happens, each change is in one place, the latest of its key, and 
       }
       expect(model.pending.size).toBe(0);
       await model.check();
+      await model.end();
     }),
     { numRuns: 60 },
   );

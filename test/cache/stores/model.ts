@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'vitest';
 import { ChangeLog, type Taken, type Verdict } from '../../../src/cache/stores/change-log.ts';
+import { systemClock } from '../../../src/clock.ts';
 import type { Connections } from '../../../src/redis/connect.ts';
+import { waitForPlace, type HeldPlace } from '../../../src/redis/place.ts';
 
 const MAX_PENDING = 5;
 const MAX_DEAD = 3;
@@ -21,6 +23,7 @@ export class Model {
   readonly pending = new Map<string, { value: string; version: number }>();
   readonly dead = new Map<string, string>();
   #token = 'first';
+  #held: HeldPlace | undefined;
   #after = '0-0';
   #taken: readonly Taken[] = [];
   #last = 0;
@@ -50,7 +53,7 @@ export class Model {
     // Not all of the batch before was told of, as when a settle fails: then the flusher begins anew.
     if (this.#taken.length > 0) this.#after = '0-0';
     const how = { leaseMs: LEASE_MS, after: this.#after, batchSize, flushAfterMs: 0, maxDelayMs: 1_000 };
-    await this.log.lead(this.#token, LEASE_MS);
+    await this.#lead();
     const take = await this.log.take(this.#token, how);
     mustEqual(take.isMine, true);
     mustEqual(take.taken.length <= batchSize, true);
@@ -89,10 +92,10 @@ export class Model {
   /** Another process comes; what the first one still says is refused. */
   async takeover(): Promise<void> {
     const stale = this.#taken[0];
-    await this.log.resign(this.#token);
+    await this.end();
     const before = this.#token;
     this.#token = randomUUID();
-    mustEqual((await this.log.lead(this.#token, LEASE_MS)).isMine, true);
+    await this.#lead();
     if (stale) {
       const verdict: Verdict = { id: stale.id, outcome: 'saved', delayMs: 0, error: '' };
       mustEqual(await this.log.settle(before, { leaseMs: LEASE_MS, maxDead: MAX_DEAD }, [verdict]), {
@@ -102,6 +105,18 @@ export class Model {
     }
     this.#after = '0-0';
     this.#taken = [];
+  }
+
+  /** Nobody saves any more. */
+  async end(): Promise<void> {
+    await this.#held?.release();
+    this.#held = undefined;
+  }
+
+  async #lead(): Promise<void> {
+    if (this.#held) return;
+    const place = this.log.place(this.#token, LEASE_MS, systemClock);
+    this.#held = await waitForPlace(place, AbortSignal.timeout(5_000));
   }
 
   async redrive(): Promise<void> {

@@ -85,7 +85,7 @@ describe('what is given', () => {
     const seen: Array<[who: string, data: unknown]> = [];
     const { opened: bothHave, open } = gate();
     const of = (who: string) =>
-      consume(stream, { ...QUICK, concurrency: 2 }, async (data) => {
+      consume(stream, { ...QUICK, concurrency: 2, prefetch: 4 }, async (data) => {
         seen.push([who, data]);
         if (new Set(seen.map(([each]) => each)).size === 2) open();
         await bothHave;
