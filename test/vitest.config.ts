@@ -12,9 +12,9 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     setupFiles: ['test/support/leaks.ts'],
-    // Real servers start and fail over in these tests; on two cores a few seconds are no sign of a fault.
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Real servers start and fail over in these tests; on two busy cores half a minute is no sign of a fault.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     pool: 'forks',
     // The files of a worker share what they import: 300 files would each load all of it anew, for a third of the time that the tests take.
     isolate: false,

@@ -11,16 +11,18 @@ import type { Clock } from '../clock.ts';
 import { createBatch } from '../redis/batch.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { RedisClient, SingleClient } from '../redis/clients.ts';
+import { ServerTime } from '../redis/server-time.ts';
 import { MISSING, type Found, type FoundReader } from './found.ts';
 import { AwaitedRead, type Read } from './read.ts';
 import { newMark, VERSION_KEEP_MS } from './ids.ts';
 import type { Bucket, CacheKeys } from './keys.ts';
 import { ASK_AGAIN, readValues, type ReadAnswer } from './second-level-scripts.ts';
-import { ServerTime } from './server-time.ts';
 import { standingOf } from './stored-value.ts';
 
 /** More reads are joined into two commands, so that the server looks for the second half while this process decodes the first one. */
 const FEW_READS = 64;
+/** The time of the server is asked for again once the last answer is older. */
+const TIME_LASTS_MS = 1_000;
 /** And beyond this many each into several. */
 const MOST_READS = 256;
 
@@ -114,7 +116,7 @@ export class ReadJoiner {
       for (const { redisKey } of reads) keys.push(redisKey);
     }
     this.#parts.guard.watch(
-      () => (this.#time.isOld ? this.#mgetAndTime(client, keys) : client.mgetBuffer(...keys)),
+      () => (this.#time.isOlderThan(TIME_LASTS_MS) ? this.#mgetAndTime(client, keys) : client.mgetBuffer(...keys)),
       (answers) => {
         const left = this.#take(groups, answers, sentAtMs);
         if (left.length > 0) this.#askScript(client, left, sentAtMs);
@@ -125,7 +127,7 @@ export class ReadJoiner {
 
   /** Both are sent before either is answered. */
   async #mgetAndTime(client: SingleClient, keys: string[]): Promise<Array<Buffer | null>> {
-    const [, answers] = await Promise.all([this.#time.ask(client), client.mgetBuffer(...keys)]);
+    const [, answers] = await Promise.all([this.#time.ask(() => client.time()), client.mgetBuffer(...keys)]);
     return answers;
   }
 
@@ -137,7 +139,7 @@ export class ReadJoiner {
 
   /** @returns the reads that MGET did not answer */
   #take(groups: readonly Group[], answers: ReadonlyArray<Buffer | null>, sentAtMs: number): Group[] {
-    const nowUs = this.#time.nowUs();
+    const nowUs = this.#time.nowMs() * 1_000;
     const left: Group[] = [];
     let at = 0;
     for (const { bucket, reads, hasTags } of groups) {

@@ -84,7 +84,7 @@ export function createIoRedis(
   const retryStrategy = comesBack ? reconnectDelay : neverAgain;
   const single = { ...common, db: address.database, retryStrategy } satisfies IoRedisOptions;
   const mayResend = role === 'queue' || role === 'subscriber';
-  const SingleClient = role === 'subscriber' ? SubscriberRedis : mayResend ? Redis : OneTryRedis;
+  const SingleClient = role === 'subscriber' ? SubscriberRedis : mayResend ? JoiningRedis : OneTryRedis;
   const { endpoint } = address;
   switch (endpoint.topology) {
     case 'standalone':
@@ -129,6 +129,28 @@ export function createIoRedis(
   }
 }
 
+/**
+ * Writes the commands of one tick together while others are under way. ioredis writes each by itself, and Node hands each write to the kernel at
+ * once: with a hundred in flight that is half of the process's time. A command that finds none under way does not wait.
+ */
+class JoiningRedis extends Redis {
+  override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
+    const { stream: socket, commandQueue } = this as unknown as {
+      stream: Socket | undefined;
+      commandQueue: { length: number };
+    };
+    if (commandQueue.length > 0 && this.status === 'ready' && socket?.writableCorked === 0) {
+      socket.cork();
+      process.nextTick(uncork, socket);
+    }
+    return super.sendCommand(command, stream);
+  }
+}
+
+function uncork(socket: Socket): void {
+  socket.uncork();
+}
+
 /** Looks at a socket within the deadline of its commands. */
 const LOOKS = 8;
 /** How the error of a silent socket begins; explain.ts knows it. */
@@ -144,7 +166,7 @@ const SILENCE = 'Socket timeout';
  * with it. A timer for each command would cost a tenth of the throughput, ioredis' own timer for each answer (socketTimeout) still some
  * per cent; so the socket is looked at now and then. Only commands that wait for a connection have a timer.
  */
-class OneTryRedis extends Redis {
+class OneTryRedis extends JoiningRedis {
   readonly #deadlineMs: number | undefined;
   #looks: NodeJS.Timeout | undefined;
 

@@ -7,7 +7,6 @@ import { FoundReader } from '../../src/cache/found.ts';
 import { CacheKeys, decodeName } from '../../src/cache/keys.ts';
 import { formatMessage, parseMessage } from '../../src/cache/messages.ts';
 import { pack } from '../../src/cache/packed.ts';
-import { ServerTime } from '../../src/cache/server-time.ts';
 import { layOut, readHeader } from '../../src/cache/stored-value.ts';
 import { systemClock } from '../../src/clock.ts';
 import { MillraceError } from '../../src/errors.ts';
@@ -286,22 +285,4 @@ describe('in Redis', () => {
     );
     await bytesOf(incompressible);
   });
-});
-
-test("the server's time is never behind it, and ahead by the time of the question at most", async () => {
-  let nowMs = 1_000;
-  const time = new ServerTime({ ...systemClock, monotonicMs: () => nowMs });
-  expect(time.isOld).toBe(true);
-  await time.ask({
-    async time() {
-      nowMs += 40;
-      return ['500', '250000'];
-    },
-  });
-  expect(time.nowUs()).toBe(500_250_000 + 40_000);
-  nowMs += 100;
-  expect(time.nowUs()).toBe(500_250_000 + 140_000);
-  expect(time.isOld).toBe(false);
-  nowMs += 1_000;
-  expect(time.isOld).toBe(true);
 });

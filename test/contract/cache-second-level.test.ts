@@ -105,7 +105,7 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
     });
 
     test('is stale after its time and gone after its grace', async () => {
-      await mine.level.set('shop', 'brief', 1, { ...MINUTE, freshMs: 20, graceMs: 300 });
+      await mine.level.set('shop', 'brief', 1, { ...MINUTE, freshMs: 20, graceMs: 1_500 });
       await eventually(async () => expect(await theirs.level.read('shop', 'brief')).toMatchObject({ status: 'stale' }));
       await eventuallyRead('brief', 'missing');
     });
@@ -235,7 +235,7 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
     test('that failed beside a stale value holds off the next load for the back-off', async () => {
       await mine.level.set('shop', 'old', 'stale', STALE);
       const lease = await eventually(() => mine.leaseOf('shop', 'old'));
-      await lease.fail(400);
+      await lease.fail(1_500);
       expect(await theirs.level.lease('shop', 'old', [], 3_000)).toMatchObject({
         status: 'busy',
         isBackingOff: true,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hostname } from 'node:os';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
+import { numberIn } from '../../src/redis/server-info.ts';
 import { clientsOf } from '../support/client-list.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf, timed } from '../support/failures.ts';
@@ -99,6 +100,31 @@ describe('opening', () => {
     expect(error.message).toContain('nothing listens there');
     await other.startAgain();
     expect(await (await connections.search()).ping()).toBe('PONG');
+  });
+});
+
+describe('commands in flight', () => {
+  test.each(['commands', 'queue'] as const)('of the role %s travel together, and each has its answer', async (role) => {
+    const connections = own(createConnections({ url: server.url }));
+    const client = connections[role]();
+    await client.ping();
+    await server.ask((redis) => redis.config('RESETSTAT'));
+    const echo = async (text: string): Promise<string> => client.echo(text);
+    const words = Array.from({ length: 1_000 }, (_, index) => `word ${index}`);
+    expect(await Promise.all(words.map(echo))).toEqual(words);
+    // The server counts how often it reads from a socket.
+    expect(numberIn(await server.info(), 'total_reads_processed')).toBeLessThan(100);
+  });
+
+  test('have been sent when the connection is ended in the same tick', async () => {
+    const client = createConnections({ url: server.url }).commands();
+    await client.ping();
+    const answers = Promise.allSettled(['a', 'b', 'c'].map((key) => client.set(`farewell:${key}`, '1')));
+    client.disconnect();
+    await answers;
+    await eventually(async () =>
+      expect(await server.ask((redis) => redis.exists('farewell:a', 'farewell:b', 'farewell:c'))).toBe(3),
+    );
   });
 });
 

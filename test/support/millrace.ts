@@ -59,6 +59,6 @@ export function millrace(
       eventually(() => {
         const isSaid = typeof text === 'string' ? out.includes(text) : text.test(out);
         if (!isSaid) throw new Error(`expected ${String(text)} from millrace ${args.join(' ')}, got:\n${out}\n${err}`);
-      }, 20_000),
+      }, 60_000),
   };
 }
