@@ -51,6 +51,20 @@ export const durationOption: z.ZodType<number, Duration> = z
   })
   .transform((value) => tryToMs(value) ?? 0);
 
+/** An option that takes a function. */
+export const functionOption = z.custom<never>((value) => typeof value === 'function', 'expected a function');
+
+/** Whether the value is a schema of the user's, whatever made it. */
+export function isSchema(value: unknown): boolean {
+  return (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
+}
+
+/** An option that takes a schema of the user's. */
+export const schemaOption: z.ZodType<Schema> = z.custom<Schema>(
+  isSchema,
+  'expected a schema that follows Standard Schema, such as one of zod',
+);
+
 /**
  * Options, checked once at the edge, then frozen. An unknown option fails and names itself and its nearest neighbour.
  * Of an option that is named in `secrets`, and of all below it, messages tell the type only.

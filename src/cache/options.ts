@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import { DURATION_FORM, tryToMs, type Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
-import { checkOptions, durationOption, type Schema } from '../schema.ts';
+import { checkOptions, durationOption, isSchema, type Schema } from '../schema.ts';
 
 /** How long a value is kept, and what happens around its end. */
 export interface KeepOptions {
@@ -285,10 +285,6 @@ function wordedOf(options: object): Pick<Remembered, 'worded' | 'words'> {
 
 function isTags(value: unknown): boolean {
   return Array.isArray(value) && value.every((tag) => typeof tag === 'string' && tag !== '');
-}
-
-function isSchema(value: unknown): boolean {
-  return value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value;
 }
 
 function isSignal(value: unknown): boolean {

@@ -13,7 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { systemClock } from '../clock.ts';
 import type { ConsumeResult } from '../rate-limit/limiter.ts';
-import { checkOptions } from '../schema.ts';
+import { checkOptions, functionOption } from '../schema.ts';
 import { addressKey, DEFAULT_IPV6_PREFIX, userKey } from './caller-key.ts';
 import type { Middleware } from './health.ts';
 import {
@@ -77,7 +77,6 @@ const MOST_JITTER_S = 30;
 const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 const REDUCED_CAPACITY = 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity';
 
-const functionOption = z.custom<never>((value) => typeof value === 'function', { error: 'expected a function' });
 const isLimiter = (value: unknown): boolean =>
   typeof (value as Partial<HttpLimiter> | null | undefined)?.consume === 'function';
 const LIMITER_FORM = 'expected a limiter, as limits.limiter() gives one';

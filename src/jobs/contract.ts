@@ -8,7 +8,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
-import { checkOptions, durationOption, type Schema } from '../schema.ts';
+import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
 import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from '../backoff.ts';
 import { DEAD_SUFFIX } from './queue-names.ts';
 
@@ -111,11 +111,6 @@ const nameOption = z
   .regex(NAME, { error: "expected letters, digits, '_', '-' and single dots, beginning with a letter" });
 const queueOption = nameOption.refine((queue) => !queue.endsWith(DEAD_SUFFIX), {
   error: `a name that ends in ${DEAD_SUFFIX} belongs to a dead-letter queue`,
-});
-const isSchema = (value: unknown): boolean =>
-  (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
-const schemaOption = z.custom<Schema>(isSchema, {
-  error: 'expected a schema that follows Standard Schema, such as one of zod',
 });
 const keyOption = z.custom<(input: unknown) => string>((value) => typeof value === 'function', {
   error: 'expected a function of the input',

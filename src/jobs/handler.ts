@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { toMs, type Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
-import { checkOptions } from '../schema.ts';
+import { checkOptions, functionOption } from '../schema.ts';
 import type { JobContract } from './contract.ts';
 import type { EnqueueOptions } from './enqueue-options.ts';
 import type { JobLog } from './worker/job-log.ts';
@@ -92,7 +92,6 @@ export interface Handler {
   readonly isolate: URL | undefined;
 }
 
-const functionOption = z.custom<never>((value) => typeof value === 'function', { error: 'expected a function' });
 const optionsSchema = z.strictObject({
   upgrade: functionOption.optional(),
   isolate: z

@@ -8,7 +8,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
-import { checkOptions, durationOption, type Schema } from '../schema.ts';
+import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
 
 /** What may stand for a `*`. */
 export type SegmentValue = string | number;
@@ -110,11 +110,6 @@ const NAME = /^[a-z][\w-]*(?:\.(?:[\w-]+|\*))*$/i;
 const SEGMENT = /^(?:[\w-]|%[0-9A-F]{2})+$/;
 const DEFAULT_RELIABLE = { keep: 1_000, age: 3_600_000 };
 
-const isSchema = (value: unknown): boolean =>
-  (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
-const schemaOption = z.custom<Schema>(isSchema, {
-  error: 'expected a schema that follows Standard Schema, such as one of zod',
-});
 const reliableOption = z.union([
   z.boolean().transform((isReliable) => (isReliable ? DEFAULT_RELIABLE : undefined)),
   z.strictObject({

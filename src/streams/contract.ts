@@ -9,7 +9,7 @@ import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
-import { checkOptions, durationOption, type Schema } from '../schema.ts';
+import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
 
 /** How many finished entries are kept, for new groups and for a look back. Whatever is beyond one of the bounds may go. */
 export interface KeepEntries {
@@ -49,19 +49,11 @@ export const streamNameOption: z.ZodType<string> = z
   .max(100)
   .regex(NAME, { error: "expected letters, digits, '_', '-' and single dots, beginning with a letter" });
 
-const isSchema = (value: unknown): boolean =>
-  (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
-
-/** A schema of the user's. */
-export const userSchemaOption: z.ZodType<Schema> = z.custom<Schema>(isSchema, {
-  error: 'expected a schema that follows Standard Schema, such as one of zod',
-});
-
 const DEFAULT_KEEP = { count: 100_000, age: 7 * 86_400_000 } as const;
 
 const contractSchema = z.strictObject({
   name: streamNameOption,
-  schema: userSchemaOption,
+  schema: schemaOption,
   groups: z.array(streamNameOption).max(100).default([]),
   keep: z
     .strictObject({

@@ -4,7 +4,7 @@ import type { Clock } from '../../clock.ts';
 import type { Duration } from '../../durations.ts';
 import { describeValue } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { checkOptions, durationOption, type Schema } from '../../schema.ts';
+import { checkOptions, durationOption, isSchema, type Schema } from '../../schema.ts';
 import type { PresenceMetricsRegistry } from './presence-metrics.ts';
 
 /** What a connection shows of itself: any object that has a JSON form. */
@@ -98,9 +98,6 @@ const presenceSchema = z.strictObject({
 
 /** The options that an app gives, as the platform checks them. */
 export const presenceOptionsSchema = presenceSchema.omit({ prefix: true, log: true, clock: true, metrics: true });
-
-const isSchema = (value: unknown): boolean =>
-  (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
 
 const roomSchema = z.strictObject({
   ...leases,

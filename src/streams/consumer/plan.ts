@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from '../../backoff.ts';
 import type { Duration } from '../../durations.ts';
-import { checkOptions, durationOption } from '../../schema.ts';
+import { checkOptions, durationOption, functionOption } from '../../schema.ts';
 import type { BatchContext, EntryContext, EntryFacts } from '../context.ts';
 import { checkStream, streamNameOption, type StreamContract } from '../contract.ts';
 
@@ -89,7 +89,6 @@ export interface Plan {
 /** Node's timers take no longer one. */
 const LONGEST_MS = 24 * 86_400_000;
 
-const functionOption = z.custom<never>((value) => typeof value === 'function', { error: 'expected a function' });
 const count = z.number().int().min(1).max(10_000);
 
 const commonShape = {

@@ -8,8 +8,8 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import { describeValue, MillraceError } from '../../errors.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES } from '../../payload.ts';
-import { checkOptions, faultsError } from '../../schema.ts';
-import { streamNameOption, userSchemaOption } from '../contract.ts';
+import { checkOptions, faultsError, schemaOption } from '../../schema.ts';
+import { streamNameOption } from '../contract.ts';
 
 /** The types of events, each with the schema of its data. */
 export type EventSchemas = Readonly<Record<string, StandardSchemaV1>>;
@@ -78,7 +78,7 @@ export const eventTypeOption: z.ZodType<string> = streamNameOption;
 const contractSchema = z.strictObject({
   name: streamNameOption,
   events: z
-    .record(eventTypeOption, userSchemaOption)
+    .record(eventTypeOption, schemaOption)
     .refine((events) => Object.keys(events).length > 0, { error: 'expected at least one type of event' }),
   upcasters: z
     .record(

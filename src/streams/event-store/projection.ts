@@ -10,8 +10,8 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import type { Duration } from '../../durations.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES, type PayloadRule } from '../../payload.ts';
-import { checkOptions, type Schema } from '../../schema.ts';
-import { streamNameOption, userSchemaOption } from '../contract.ts';
+import { checkOptions, type Schema, schemaOption } from '../../schema.ts';
+import { streamNameOption } from '../contract.ts';
 import type { Host, Member, Running } from '../member.ts';
 import { checkEvents, type EventsContract, type EventSchemas, type RecordedEvent } from './contract.ts';
 import { coreOf } from './core.ts';
@@ -71,7 +71,7 @@ const functionOption = <T>(): z.ZodType<T> =>
 function schemaFor(types: readonly string[]) {
   return z.strictObject({
     name: streamNameOption,
-    document: userSchemaOption,
+    document: schemaOption,
     on: z
       .partialRecord(z.enum(types as [string, ...string[]]), functionOption<AnyProjectionHandler>())
       .refine((on) => Object.keys(on).length > 0, { error: 'expected a handler for at least one type of event' }),
