@@ -26,6 +26,7 @@ export const ERROR_CODES = {
   FOLDER_UNUSABLE: 'A folder that Millrace must write to cannot be written to.',
   GROUP_UNKNOWN: 'A stream has no consumer group of that name.',
   HANDLER_MISSING: 'No handler for a job of this name and queue is known to the worker.',
+  HEADERS_SENT: 'A cookie was to be set after the response had begun.',
   INPUT_INVALID: 'Data does not match its schema; every path and reason is listed.',
   JOB_CANCELLED: 'A running job was cancelled.',
   JOB_EXPIRED: 'A job was not started before it expired.',
@@ -39,6 +40,7 @@ export const ERROR_CODES = {
     'A job was enqueued by another version of its contract, and the handler cannot convert its input.',
   KEY_EVENTS_OFF: 'A server is not configured to say when keys expire.',
   KEY_INVALID: 'A part of a Redis key is empty or not a string.',
+  LEADERBOARD_SETTINGS_DIFFER: 'A leaderboard is stored in another form than the options of this process say.',
   LEASE_LOST: 'A process no longer holds the lease of what it works on; another may work on it.',
   LOCK_LOST: 'A lock that was held ran out or was taken away.',
   LOCK_REPLICAS_MISSING: 'A lock was given back, because fewer replicas than asked for had acknowledged it in time.',
@@ -66,6 +68,7 @@ export const ERROR_CODES = {
   REDIS_WRONG_TOPOLOGY: 'The address is of another kind (standalone, Sentinel, Cluster) than the options say.',
   REQUEST_FAILED: 'The handler of a request ended with an error.',
   REQUEST_TIMEOUT: 'A request had no answer within its deadline; whether it was handled is unknown.',
+  SCORE_INVALID: 'A score is not a finite number, not within its bounds, or would make a sum too large.',
   SCRIPT_FAILED: 'A Lua script ended with an error.',
   SCRIPT_INVALID:
     'A Lua file is missing, its names differ from those given to defineScript, or a call passes what no script can take.',
