@@ -245,3 +245,40 @@ export type { LeaveResult, Membership } from './pubsub/presence/membership.ts';
 export type { PresenceStats } from './pubsub/presence/presence-metrics.ts';
 export type { Room, RoomEvents, RoomListener, RoomSnapshot } from './pubsub/presence/room.ts';
 export type { Whereabouts } from './pubsub/presence/where.ts';
+export { createLeaderboards, type Leaderboards } from './leaderboard/leaderboards.ts';
+export type {
+  BoardOptions,
+  CalendarWindow,
+  LeaderboardsOptions,
+  RollingWindow,
+  ScoreOptions,
+  WindowOptions,
+} from './leaderboard/options.ts';
+export type {
+  Archive as BoardArchive,
+  CalendarNames,
+  ClosedSeason,
+  Leaderboard,
+  Submission,
+  SubmitManyOptions,
+  SubmitOptions,
+} from './leaderboard/leaderboard.ts';
+export type { Submitted } from './leaderboard/writer.ts';
+export type { BoardPage, Neighbours, RangeOptions, ScoreRange, Standing, Standings } from './leaderboard/standings.ts';
+export type { Exported, ExportOptions } from './leaderboard/export.ts';
+export type { Where as BoardWhere } from './leaderboard/windows.ts';
+export type { Every, Period } from './leaderboard/calendar.ts';
+export { createSessions, type Sessions } from './session/sessions.ts';
+export type { Realm } from './session/realm.ts';
+export type {
+  CreateSessionOptions,
+  RealmOptions,
+  SessionData,
+  SessionsOptions,
+  ValidateSessionOptions,
+} from './session/options.ts';
+export type { SessionDevice } from './session/packed.ts';
+export type { SessionKey } from './session/seal.ts';
+export type { Session, SessionElevation, SessionRefusal, SessionUpdate, SessionValidation } from './session/session.ts';
+export type { SessionEvent, SessionEvents } from './session/events.ts';
+export type { SessionMetricsRegistry } from './session/session-metrics.ts';

@@ -1,11 +1,13 @@
 /**
  * The shared modules of one platform: made together, over its connections, and stopped together.
  *
- * Apps find them as `platform.cache`, `.locks`, `.limits`, `.streams`, `.pubsub`, `.presence`; handlers of jobs and of entries by the same
+ * Apps find them as `platform.cache`, `.locks`, `.limits`, `.streams`, `.pubsub`, `.presence`, `.leaderboards`, `.sessions`; handlers of jobs and of entries by the same
  * names in their context. Making them asks nothing of Redis; each opens what it needs when it is first used.
  */
 import type { Cache } from './cache/cache.ts';
 import { cacheOptionsSchema, createCache, type CacheOptions } from './cache/create-cache.ts';
+import { leaderboardsOptionsSchema, type LeaderboardsOptions } from './leaderboard/options.ts';
+import { createLeaderboards, type Leaderboards } from './leaderboard/leaderboards.ts';
 import { createLocks, type Locks } from './lock/locks.ts';
 import { locksOptionsSchema, type LocksOptions } from './lock/options.ts';
 import type { Jobs } from './jobs/jobs.ts';
@@ -17,6 +19,8 @@ import { pubSubOptionsSchema, type PubSubOptions } from './pubsub/options.ts';
 import { createPubSub, type PubSub } from './pubsub/pubsub.ts';
 import { createLimits, limitsOptionsSchema, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
 import type { Connections } from './redis/connect.ts';
+import { sessionsOptionsSchema, type SessionsOptions } from './session/options.ts';
+import { createSessions, type Sessions } from './session/sessions.ts';
 import type { StreamModules } from './streams/context.ts';
 import { createStreams, type Streams } from './streams/streams.ts';
 
@@ -35,6 +39,10 @@ export interface ModuleOptions {
   pubsub?: Omit<PubSubOptions, Given> | undefined;
   /** Leases and debounce of rooms that name none. */
   presence?: Omit<PresenceOptions, Given> | undefined;
+  /** How long Redis may take for leaderboards. */
+  leaderboards?: Omit<LeaderboardsOptions, Given> | undefined;
+  /** Secret and keys of realms that name none. */
+  sessions?: Omit<SessionsOptions, Given> | undefined;
 }
 
 /** The checks of ModuleOptions, for the schema that they are a part of. */
@@ -44,6 +52,8 @@ export const moduleOptionsShape = {
   limits: limitsOptionsSchema.optional(),
   pubsub: pubSubOptionsSchema.optional(),
   presence: presenceOptionsSchema.optional(),
+  leaderboards: leaderboardsOptionsSchema.optional(),
+  sessions: sessionsOptionsSchema.optional(),
 };
 
 /** The shared modules, by the names that handlers know them by. */
@@ -54,6 +64,8 @@ export interface Modules {
   readonly streams: Streams;
   readonly pubsub: PubSub;
   readonly presence: Presence;
+  readonly leaderboards: Leaderboards;
+  readonly sessions: Sessions;
 }
 
 declare module './jobs/handler.ts' {
@@ -95,6 +107,8 @@ export function startModules(
     limits: createLimits(connections, { ...options.limits, ...given }),
     pubsub: createPubSub(connections, { ...options.pubsub, ...given }),
     presence: createPresence(connections, { ...options.presence, ...given }),
+    leaderboards: createLeaderboards(connections, { ...options.leaderboards, ...given }),
+    sessions: createSessions(connections, { ...options.sessions, ...given }),
   };
   const lent: Partial<StreamModules> = { ...others, enqueue };
   const streams = createStreams(connections, { ...given, modules: lent });

@@ -17,6 +17,7 @@ import { jobsOptionsSchema, type Jobs, type JobsOptions } from './jobs/jobs.ts';
 import { JobsRuntime, retentionSchema, type DeadLetterRetention } from './jobs/runtime.ts';
 import type { Schedules } from './jobs/schedules/schedules.ts';
 import type { Locks } from './lock/locks.ts';
+import type { Leaderboards } from './leaderboard/leaderboards.ts';
 import { createLogger, type Logger, type LogOptions } from './log.ts';
 import { createProcessMetrics, type ProcessMetrics } from './metrics/process-metrics.ts';
 import { createMetrics, type Metrics } from './metrics/registry.ts';
@@ -34,6 +35,7 @@ import { serverName } from './redis/server-info.ts';
 import type { PubSub } from './pubsub/pubsub.ts';
 import type { Presence } from './pubsub/presence/presence.ts';
 import { checkOptions } from './schema.ts';
+import type { Sessions } from './session/sessions.ts';
 import type { Streams } from './streams/streams.ts';
 import { startWork, type Worker, type WorkOptions } from './worker.ts';
 
@@ -90,6 +92,10 @@ export interface Platform {
   readonly pubsub: PubSub;
   /** Who is here, over all processes. @throws MillraceError CLOSED before start() and after stop(). */
   readonly presence: Presence;
+  /** Who is first, over all time, by the calendar or of late. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly leaderboards: Leaderboards;
+  /** Who is signed in, and with which devices. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly sessions: Sessions;
   /** What is counted in this process; add your own, and serve them with metricsRouter() of `millrace/http`. */
   readonly metrics: Metrics;
   /**
@@ -150,7 +156,7 @@ const optionsSchema = z.strictObject({
  * @throws MillraceError OPTIONS_INVALID
  */
 export function createPlatform(options: PlatformOptions = {}): Platform {
-  const checked = checkOptions(optionsSchema, options, 'createPlatform');
+  const checked = checkOptions(optionsSchema, options, 'createPlatform', ['sessions']);
   checkPrefix(checked.prefix);
   if (checked.redis) parseAddress(checked.redis);
   return new RunningPlatform(checked);
@@ -222,6 +228,14 @@ class RunningPlatform implements Platform {
 
   get presence(): Presence {
     return this.#checkRunning().shared.modules.presence;
+  }
+
+  get leaderboards(): Leaderboards {
+    return this.#checkRunning().shared.modules.leaderboards;
+  }
+
+  get sessions(): Sessions {
+    return this.#checkRunning().shared.modules.sessions;
   }
 
   async work(options: WorkOptions): Promise<Worker> {
@@ -368,7 +382,8 @@ async function warmUp(connections: Connections): Promise<void> {
     .catch(() => undefined);
 }
 
-function loggerOf({ log, redis }: PlatformOptions): Logger {
+function loggerOf({ log, redis, sessions }: PlatformOptions): Logger {
   if (log && 'child' in log) return log;
-  return createLogger({ ...log, secrets: [...(log?.secrets ?? []), ...(redis ? secretsOf(redis) : [])] });
+  const secrets = [log?.secrets ?? [], redis ? secretsOf(redis) : [], sessions?.secret ?? []];
+  return createLogger({ ...log, secrets: secrets.flat() });
 }

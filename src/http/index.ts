@@ -1,4 +1,13 @@
 /** Published as `millrace/http`: what needs Express. */
+export { csrf, type Csrf, type CsrfOptions, type CsrfRequest } from './csrf.ts';
+export {
+  expressSessionStore,
+  type ExpressSessionModule,
+  type ExpressSessionStoreOptions,
+  type SessionDataOf,
+  type SessionStoreMethods,
+  type StoredSession,
+} from './express-session-store.ts';
 export { healthRouter, type HealthSource, type Middleware } from './health.ts';
 export { listen, type Listener } from './listen.ts';
 export { metricsRouter, type MetricsSource } from './metrics.ts';
@@ -13,3 +22,13 @@ export {
   type RateLimitOptions,
   type ToldPolicy,
 } from './rate-limit.ts';
+export {
+  requireSession,
+  sessionMiddleware,
+  sessionOf,
+  type HttpRealm,
+  type HttpSession,
+  type SessionMiddlewareOptions,
+  type SessionRequest,
+  type SignInOptions,
+} from './session.ts';
