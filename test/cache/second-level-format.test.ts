@@ -8,7 +8,6 @@ import { CacheKeys, decodeName } from '../../src/cache/keys.ts';
 import { formatMessage, parseMessage } from '../../src/cache/messages.ts';
 import { pack } from '../../src/cache/packed.ts';
 import { layOut, readHeader } from '../../src/cache/stored-value.ts';
-import { systemClock } from '../../src/clock.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { createKeySpace } from '../../src/redis/keys.ts';
 import { ownedByTest } from '../support/owned.ts';
