@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { SecondTries } from './support/second-tries.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -19,7 +20,9 @@ export default defineConfig({
     // The files of a worker share what they import: 300 files would each load all of it anew, for a third of the time that the tests take.
     isolate: false,
     // The tests wait more than they reckon: for servers to start, to fail over, to be given up on.
-    maxWorkers: 4,
-    reporters: ['default'],
+    maxWorkers: 5,
+    // Once, and told of.
+    retry: process.env['TEST_RETRY'] === undefined ? 0 : 1,
+    reporters: ['default', new SecondTries()],
   },
 });

@@ -62,8 +62,12 @@ class History {
   readonly #versions = KEYS.map(() => 1);
   /** For each client and key: what it must read at least. */
   readonly #floors = [KEYS.map(() => 1), KEYS.map(() => 1)];
-  /** Sets of one key come one after the other, or there would be no telling which is the later. */
+  /**
+   * A set of a key meets no other change of it: of two that are under way at once nobody can tell which is the later, and the older value
+   * may be set last.
+   */
   readonly #setting = KEYS.map(() => Promise.resolve());
+  readonly #changing = KEYS.map(() => new Set<Promise<void>>());
   #syncs = 0;
 
   constructor(clients: readonly [Cache, Cache]) {
@@ -91,16 +95,13 @@ class History {
       case 'getMany':
         return this.#read(one, [0, 1, 2], () => cache.getMany<number>(KEYS));
       case 'delete':
-        return this.#change(client, [key], () => cache.delete(name));
+        return this.#invalidate(client, [key], () => cache.delete(name));
       case 'tag':
-        return this.#change(client, [key], () => cache.invalidateTags(`tag ${name}`));
+        return this.#invalidate(client, [key], () => cache.invalidateTags(`tag ${name}`));
       case 'clear':
-        return this.#change(client, [0, 1, 2], () => cache.clear());
+        return this.#invalidate(client, [0, 1, 2], () => cache.clear());
       case 'set':
-        this.#setting[key] = (this.#setting[key] as Promise<void>).then(() =>
-          this.#change(client, [key], ([version]) => cache.set(name, version, { ttl: '1m', tags: [`tag ${name}`] })),
-        );
-        return this.#setting[key];
+        return this.#set(client, key, ([version]) => cache.set(name, version, { ttl: '1m', tags: [`tag ${name}`] }));
       case 'hear':
         return this.#hear(client);
     }
@@ -129,6 +130,20 @@ class History {
           `${JSON.stringify(one)} read ${value} of ${KEYS[keys[index] as number]}, invalidated up to ${floor}`,
         );
     }
+  }
+
+  #set(client: 0 | 1, key: number, set: (versions: number[]) => Promise<unknown>): Promise<void> {
+    const before = Promise.all([this.#setting[key], ...(this.#changing[key] ?? [])]);
+    return (this.#setting[key] = before.then(() => this.#change(client, [key], set)));
+  }
+
+  async #invalidate(client: 0 | 1, keys: number[], invalidate: () => Promise<unknown>): Promise<void> {
+    const changed = Promise.all(keys.map((key) => this.#setting[key] as Promise<void>)).then(() =>
+      this.#change(client, keys, invalidate),
+    );
+    for (const key of keys) this.#changing[key]?.add(changed);
+    await changed;
+    for (const key of keys) this.#changing[key]?.delete(changed);
   }
 
   /** The store changes first, the cache is told afterwards, as everybody does it. */

@@ -126,7 +126,7 @@ describe.each(['standalone', 'cluster'] as const)('on %s', (topology) => {
       ]);
     });
     expect(inputs).toEqual([{ kind: 'a' }]);
-    expect(dead).toEqual(['carts.sweep@20260329T010000Z']);
+    await eventually(() => expect(dead).toEqual(['carts.sweep@20260329T010000Z']));
   });
 
   test('a tick of a contract with a unique key is the job that has the key', async () => {
