@@ -14,6 +14,9 @@ export const ERROR_CODES = {
   CAPABILITY_MISSING: 'The connected server lacks a feature that was asked for.',
   CLOSED: 'Something was used after it had been closed or stopped.',
   DURATION_INVALID: "A duration is neither a number of milliseconds nor a string such as '30s'.",
+  EMBEDDING_FAILED:
+    'An embedder gave no usable vectors: it could not be reached, refused the call, or answered with something else.',
+  EMBEDDING_REFUSED: 'An embedder refused one or more texts; others in the same call may be well.',
   ENQUEUE_TIMEOUT: 'A job was not accepted within the deadline of the enqueue.',
   ENV_INVALID: 'One or more environment variables hold bad values; all of them are listed.',
   EVENT_ID_TAKEN:
@@ -21,12 +24,19 @@ export const ERROR_CODES = {
   EVENT_TIMEOUT: 'A handler took longer for an event than its timeout.',
   EVENT_UNREADABLE:
     'A stored event is of a type or form that the contract does not know, or does not match its schema.',
+  FILTER_INVALID:
+    'A filter names a field that the schema lacks, or holds a value of another type; all faults are listed.',
+  FILTER_UNSUPPORTED: 'A filter asks for what the engine of the index cannot do.',
   FLOW_SLOTS_DIFFER: 'The jobs of one flow are in queues that a Cluster keeps on different nodes.',
   FOLDER_BUSY: 'Another process holds the folder and did not let go of it.',
   FOLDER_UNUSABLE: 'A folder that Millrace must write to cannot be written to.',
   GROUP_UNKNOWN: 'A stream has no consumer group of that name.',
   HANDLER_MISSING: 'No handler for a job of this name and queue is known to the worker.',
   HEADERS_SENT: 'A cookie was to be set after the response had begun.',
+  INDEX_BUSY:
+    'A vector index takes no writes, because a new version is about to take over, or another process rebuilds it.',
+  INDEX_FAILED: 'The server took a document but could not index it, so that no search would find it.',
+  INDEX_MISMATCH: 'A vector index on the server is another one than the options say; all differences are listed.',
   INPUT_INVALID: 'Data does not match its schema; every path and reason is listed.',
   JOB_CANCELLED: 'A running job was cancelled.',
   JOB_EXPIRED: 'A job was not started before it expired.',
@@ -78,6 +88,7 @@ export const ERROR_CODES = {
   SUBSCRIPTION_OVERFLOWED: 'The queue of a subscription was full, and it was to be closed then.',
   THREAD_BOUNDARY: 'Something cannot cross between a worker and the thread of an isolated handler.',
   THREAD_DIED: 'The thread of an isolated handler ended before the handler did.',
+  VECTOR_INVALID: 'A vector has the wrong type or size, holds what is not finite, or is zero.',
   WAIT_TIMEOUT: 'Whoever waited for a job gave up before it had finished.',
 } as const satisfies Record<string, string>;
 

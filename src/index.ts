@@ -282,3 +282,42 @@ export type { SessionKey } from './session/seal.ts';
 export type { Session, SessionElevation, SessionRefusal, SessionUpdate, SessionValidation } from './session/session.ts';
 export type { SessionEvent, SessionEvents } from './session/events.ts';
 export type { SessionMetricsRegistry } from './session/session-metrics.ts';
+export { createVectors, type ExpiringValues, type Vectors } from './vector/create-vectors.ts';
+export type { IndexOptions, VectorsOptions } from './vector/options.ts';
+export type { IndexStats, UpsertReport, VectorIndex } from './vector/vector-index.ts';
+export type { VectorItem } from './vector/documents.ts';
+export type { UpsertOutcome } from './vector/upserts.ts';
+export type {
+  HybridOptions,
+  RangeOptions as VectorRangeOptions,
+  Reranker,
+  SearchHit,
+  SearchOptions,
+  SimilarOptions,
+  TextSearchOptions,
+  TextSearchResult,
+} from './vector/search-options.ts';
+export type { RebuildOptions, RebuildProgress, RebuildReport } from './vector/rebuild.ts';
+export type { SelfTestOptions, SelfTestReport } from './vector/self-test.ts';
+export {
+  createSemanticCache,
+  type AnswerScope,
+  type CachedAnswer,
+  type SemanticCache,
+  type SemanticCacheOptions,
+} from './vector/semantic-cache.ts';
+export { localEmbedder, type LocalEmbedderOptions } from './vector/embedders/local-embedder.ts';
+export { httpEmbedder, type HttpEmbedder } from './vector/embedders/http-embedder.ts';
+export type { HttpEmbedderOptions } from './vector/embedders/http-options.ts';
+export {
+  cachedEmbedder,
+  type CachedEmbedder,
+  type EmbeddingCounts,
+  type EmbeddingStore,
+} from './vector/embedders/cached-embedder.ts';
+export { createEmbeddingCache, type EmbeddingCache, type EmbeddingCacheOptions } from './vector/embedding-cache.ts';
+export type { Embedded, Embedder, EmbedOptions, TextKind } from './vector/embedder.ts';
+export { textChunker, type Chunker, type TextChunkerOptions, type Tokeniser } from './vector/chunker.ts';
+export { filtersOf, type Filter, type FilterBuilder, type FilterLike } from './vector/filter.ts';
+export type { FieldRule, FieldType, GeoPoint, Metadata, VectorSchema } from './vector/schema.ts';
+export type { VectorLike } from './vector/vectors.ts';

@@ -1,7 +1,8 @@
 /**
  * The shared modules of one platform: made together, over its connections, and stopped together.
  *
- * Apps find them as `platform.cache`, `.locks`, `.limits`, `.streams`, `.pubsub`, `.presence`, `.leaderboards`, `.sessions`; handlers of jobs and of entries by the same
+ * Apps find them as `platform.cache`, `.locks`, `.limits`, `.streams`, `.pubsub`, `.presence`, `.leaderboards`, `.sessions`,
+ * `.vectors`; handlers of jobs and of entries by the same
  * names in their context. Making them asks nothing of Redis; each opens what it needs when it is first used.
  */
 import type { Cache } from './cache/cache.ts';
@@ -23,6 +24,8 @@ import { sessionsOptionsSchema, type SessionsOptions } from './session/options.t
 import { createSessions, type Sessions } from './session/sessions.ts';
 import type { StreamModules } from './streams/context.ts';
 import { createStreams, type Streams } from './streams/streams.ts';
+import { createVectors, type Vectors } from './vector/create-vectors.ts';
+import { vectorsOptionsSchema, type VectorsOptions } from './vector/options.ts';
 
 /** What the platform itself gives to each module. */
 type Given = 'prefix' | 'log' | 'clock' | 'metrics';
@@ -43,6 +46,8 @@ export interface ModuleOptions {
   leaderboards?: Omit<LeaderboardsOptions, Given> | undefined;
   /** Secret and keys of realms that name none. */
   sessions?: Omit<SessionsOptions, Given> | undefined;
+  /** How soon another version of an index is followed, and how long Redis may take. */
+  vectors?: Omit<VectorsOptions, Given> | undefined;
 }
 
 /** The checks of ModuleOptions, for the schema that they are a part of. */
@@ -54,6 +59,7 @@ export const moduleOptionsShape = {
   presence: presenceOptionsSchema.optional(),
   leaderboards: leaderboardsOptionsSchema.optional(),
   sessions: sessionsOptionsSchema.optional(),
+  vectors: vectorsOptionsSchema.optional(),
 };
 
 /** The shared modules, by the names that handlers know them by. */
@@ -66,6 +72,7 @@ export interface Modules {
   readonly presence: Presence;
   readonly leaderboards: Leaderboards;
   readonly sessions: Sessions;
+  readonly vectors: Vectors;
 }
 
 declare module './jobs/handler.ts' {
@@ -109,6 +116,7 @@ export function startModules(
     presence: createPresence(connections, { ...options.presence, ...given }),
     leaderboards: createLeaderboards(connections, { ...options.leaderboards, ...given }),
     sessions: createSessions(connections, { ...options.sessions, ...given }),
+    vectors: createVectors(connections, { ...options.vectors, ...given }),
   };
   const lent: Partial<StreamModules> = { ...others, enqueue };
   const streams = createStreams(connections, { ...given, modules: lent });

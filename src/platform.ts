@@ -37,6 +37,7 @@ import type { Presence } from './pubsub/presence/presence.ts';
 import { checkOptions } from './schema.ts';
 import type { Sessions } from './session/sessions.ts';
 import type { Streams } from './streams/streams.ts';
+import type { Vectors } from './vector/create-vectors.ts';
 import { startWork, type Worker, type WorkOptions } from './worker.ts';
 
 /** Options of the embedded Redis, used when `redis` is not given. */
@@ -96,6 +97,8 @@ export interface Platform {
   readonly leaderboards: Leaderboards;
   /** Who is signed in, and with which devices. @throws MillraceError CLOSED before start() and after stop(). */
   readonly sessions: Sessions;
+  /** Documents found by meaning. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly vectors: Vectors;
   /** What is counted in this process; add your own, and serve them with metricsRouter() of `millrace/http`. */
   readonly metrics: Metrics;
   /**
@@ -236,6 +239,10 @@ class RunningPlatform implements Platform {
 
   get sessions(): Sessions {
     return this.#checkRunning().shared.modules.sessions;
+  }
+
+  get vectors(): Vectors {
+    return this.#checkRunning().shared.modules.vectors;
   }
 
   async work(options: WorkOptions): Promise<Worker> {

@@ -14,6 +14,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 // Inside the compiled package, so that `import ... from 'millrace'` means this package.
 const folder = join(inject('compiled'), 'programs');
 mkdirSync(folder);
+// What an example reads beside itself.
+copyFileSync(join(root, 'test/corpus/fables.json'), join(inject('compiled'), 'test/corpus/fables.json'));
 
 interface Program {
   /** What it is to the reader. */

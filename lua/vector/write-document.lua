@@ -1,0 +1,35 @@
+-- Write a document, a part of a long one, or its removal: the steps that put and remove its chunks, then its manifest.
+-- Atomic, because a chunk that no manifest names could never be removed again, and because two who write one document must not mix
+-- its chunks: the steps were planned from the manifest that was seen, so they are refused when another one is there by now.
+--
+-- While a new version of the index is built, what changes here is noted for it; once that version is about to take over, nothing may
+-- change any more. A step is the name of a command, the number of its target, the count of its further arguments, and those.
+local manifests = KEYS[1]              -- HASH    document -> manifest, which begins with its revision
+local lists     = KEYS[2]              -- HASH    document -> its chunks, where they are too many for the manifest
+local phase     = KEYS[3]              -- STRING  none | building: a new version is built | closed: it has taken over
+local seal      = KEYS[4]              -- STRING  there while nothing may change; who sealed it
+local dirty     = KEYS[5]              -- SET     documents that changed while a new version was built
+local targets   = { unpack(KEYS, 6) }  -- the keys that steps work on
+local id        = ARGV[1]              -- the document
+local seen      = ARGV[2]              -- the revision that was seen; empty for none
+local manifest  = ARGV[3]              -- the new manifest; empty to remove it
+local list      = ARGV[4]              -- the new list of chunks; empty for none
+local steps     = { unpack(ARGV, 5) }  -- the steps, one after another
+-- Reply: 'written' | 'changed' when another manifest is there | 'sealed' | 'closed'
+
+local is_in = redis.call('GET', phase)
+if is_in == 'closed' then return 'closed' end
+if redis.call('EXISTS', seal) == 1 then return 'sealed' end
+local there = redis.call('HGET', manifests, id)
+if (there and string.match(there, '^[^ ]*') or '') ~= seen then return 'changed' end
+
+local at = 1
+while at <= #steps do
+  local count = tonumber(steps[at + 2])
+  redis.call(steps[at], targets[tonumber(steps[at + 1])], unpack(steps, at + 3, at + 2 + count))
+  at = at + 3 + count
+end
+if list ~= '' then redis.call('HSET', lists, id, list) else redis.call('HDEL', lists, id) end
+if is_in then redis.call('SADD', dirty, id) end
+if manifest ~= '' then redis.call('HSET', manifests, id, manifest) else redis.call('HDEL', manifests, id) end
+return 'written'

@@ -1,0 +1,69 @@
+/** What an embedder over HTTP answers, and how it is read. */
+import type { Clock } from '../../clock.ts';
+import { describeValue, MillraceError } from '../../errors.ts';
+import { checkVector } from '../vectors.ts';
+
+/** An answer, read to its end. */
+export interface HttpReply {
+  readonly status: number;
+  readonly body: string;
+  readonly retryAfter: number | undefined;
+}
+
+interface Expected {
+  readonly count: number;
+  readonly dimensions: number;
+  readonly label: string;
+}
+
+/**
+ * The vectors, in the order of the texts: each item says its place, and servers have answered in another order.
+ *
+ * @throws MillraceError EMBEDDING_FAILED when it is no list of as many items; VECTOR_INVALID
+ */
+export function readReply(body: string, { count, dimensions, label }: Expected): readonly Float32Array[] {
+  const items = itemsOf(body, label);
+  if (items.length !== count) throw wrong(label, `expected ${count} vectors, got ${items.length}`);
+  const vectors = Array.from<Float32Array | undefined>({ length: count });
+  items.forEach((item, position) => {
+    const { index = position, embedding } = (item ?? {}) as { index?: unknown; embedding?: unknown };
+    if (typeof index !== 'number' || !(index in vectors))
+      throw wrong(label, `expected an index below ${count}, got ${describeValue(index)}`);
+    if (vectors[index]) throw wrong(label, `two vectors have the index ${index}`);
+    const numbers = typeof embedding === 'string' ? fromBase64(embedding) : embedding;
+    vectors[index] = checkVector(numbers, dimensions, `${label}: vector ${index}`);
+  });
+  return vectors as Float32Array[];
+}
+
+function itemsOf(body: string, label: string): unknown[] {
+  let reply: unknown;
+  try {
+    reply = JSON.parse(body);
+  } catch (cause) {
+    throw new MillraceError('EMBEDDING_FAILED', `${label}: the answer is not JSON: ${describeValue(body)}`, { cause });
+  }
+  const { data } = (reply ?? {}) as { data?: unknown };
+  if (!Array.isArray(data)) throw wrong(label, `expected { data: [...] }, got ${describeValue(reply)}`);
+  return data;
+}
+
+/** 32-bit floats in little-endian order. What is no whole number of floats keeps a length that no vector has. */
+function fromBase64(text: string): number[] {
+  const bytes = Buffer.from(text, 'base64');
+  return Array.from({ length: Math.floor(bytes.byteLength / 4) }, (_, at) => bytes.readFloatLE(at * 4));
+}
+
+function wrong(label: string, reason: string): MillraceError {
+  return new MillraceError('EMBEDDING_FAILED', `${label}: ${reason}`, { reason });
+}
+
+/** How long the server asks to wait: `retry-after-ms`, or Retry-After in seconds or as a date. */
+export function retryAfterMs(headers: Headers, clock: Clock): number | undefined {
+  const exact = Number(headers.get('retry-after-ms') ?? Number.NaN);
+  if (exact >= 0) return exact;
+  const value = headers.get('retry-after')?.trim() ?? '';
+  if (/^\d+(?:\.\d+)?$/.test(value)) return Number(value) * 1_000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - clock.wallMs());
+}

@@ -1,0 +1,306 @@
+/**
+ * The commands of the Query Engine, as they are sent.
+ *
+ * Names of our own begin with `_`, which no field of a schema does. LIMIT comes each time, because without it no more than 10 come.
+ */
+import type { Definition } from '../definition.ts';
+import type { TextQuery } from '../engine.ts';
+import type { Filter } from '../filter.ts';
+import { compileQueryFilter, EVERYTHING, fieldsOfMetadata } from '../filter-fts.ts';
+import { wordsOf } from '../filter.ts';
+import type { CompiledSchema, Field } from '../schema.ts';
+import type { Argument, Command } from '../search-port.ts';
+import { TAG_SEPARATOR } from '../tag-form.ts';
+import { distanceAt, toBlob } from '../vectors.ts';
+
+/** What a chunk has beside its metadata. */
+export const OWN_FIELDS = {
+  vector: '_vector',
+  text: '_text',
+  chunk: '_chunk',
+  index: '_index',
+  metadata: '_metadata',
+} as const;
+/** What a search calls the distance. */
+export const DISTANCE = '_distance';
+
+const METRIC_WORDS = { cosine: 'COSINE', l2: 'L2', ip: 'IP' } as const;
+/** What every chunk passes, where an expression is needed. */
+const ALL = `(@${OWN_FIELDS.index}:[0 +inf])`;
+/** With less than this the graph finds badly; its own default is 10. */
+const LEAST_EF = 64;
+const EF_PER_RESULT = 4;
+
+/** A chunk as it is kept. */
+export interface StoredChunk {
+  readonly chunk: string;
+  readonly index: number;
+  readonly text: string | undefined;
+  /** Undefined where the one that is there stays. */
+  readonly vector: Float32Array | undefined;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export function createIndex(
+  index: string,
+  prefixes: readonly string[],
+  definition: Definition,
+  schema: CompiledSchema,
+): Command {
+  const { documents } = definition;
+  const path = (name: string): string[] => (documents === 'json' ? [`$.${name}`, 'AS', name] : [name]);
+  return [
+    'FT.CREATE',
+    index,
+    'ON',
+    documents === 'json' ? 'JSON' : 'HASH',
+    'PREFIX',
+    String(prefixes.length),
+    ...prefixes,
+    'SCHEMA',
+    ...path(OWN_FIELDS.vector),
+    ...vectorField(definition),
+    ...path(OWN_FIELDS.text),
+    'TEXT',
+    ...path(OWN_FIELDS.index),
+    'NUMERIC',
+    ...[...schema.fields.values()].flatMap((field) => [...path(field.name), ...fieldOf(field)]),
+  ];
+}
+
+export function dropIndex(index: string): Command {
+  return ['FT.DROPINDEX', index, 'DD'];
+}
+
+export function pointAlias(alias: string, index: string): Command {
+  return ['FT.ALIASUPDATE', alias, index];
+}
+
+export function describeIndex(index: string): Command {
+  return ['FT.INFO', index];
+}
+
+/** What puts a chunk. Fields that it has no longer go. */
+export function putChunk(key: string, stored: StoredChunk, definition: Definition, schema: CompiledSchema): Command[] {
+  const { chunk, index, text, vector, metadata } = stored;
+  const given = fieldsOfMetadata(schema, metadata);
+  const own = [OWN_FIELDS.chunk, chunk, OWN_FIELDS.index, String(index), OWN_FIELDS.metadata, JSON.stringify(metadata)];
+  if (definition.documents === 'json') return putJson(key, stored, given, schema);
+  const missing = [...schema.fields.keys()].filter((name) => given[name] === undefined);
+  return [
+    [
+      'HSET',
+      key,
+      ...own,
+      ...(text === undefined ? [] : [OWN_FIELDS.text, text]),
+      ...(vector ? [OWN_FIELDS.vector, toBlob(vector)] : []),
+      ...Object.entries(given).flat(),
+    ],
+    ...(missing.length > 0 ? [['HDEL', key, ...missing]] : []),
+  ];
+}
+
+/** A vector that stays is the one thing in a JSON document that is not written anew. */
+function putJson(
+  key: string,
+  { chunk, index, text, vector, metadata }: StoredChunk,
+  given: Readonly<Record<string, string>>,
+  schema: CompiledSchema,
+): Command[] {
+  const values: Record<string, unknown> = {};
+  for (const { name, type } of schema.fields.values()) {
+    if (given[name] !== undefined) values[name] = type === 'number' ? metadata[name] : given[name];
+  }
+  const document = {
+    [OWN_FIELDS.chunk]: chunk,
+    [OWN_FIELDS.index]: index,
+    [OWN_FIELDS.metadata]: JSON.stringify(metadata),
+    ...(text !== undefined && { [OWN_FIELDS.text]: text }),
+    ...values,
+  };
+  if (vector) {
+    return [['JSON.SET', key, '$', JSON.stringify({ ...document, [OWN_FIELDS.vector]: Array.from(vector) })]];
+  }
+  const missing = [...schema.fields.keys()].filter((name) => given[name] === undefined);
+  const without = Object.fromEntries(missing.map((name) => [name, null]));
+  return [['JSON.MERGE', key, '$', JSON.stringify({ ...document, ...without })]];
+}
+
+export function removeChunk(key: string): Command {
+  return ['UNLINK', key];
+}
+
+/** What a search by vectors is made of. */
+export interface NearestArguments {
+  readonly index: string;
+  readonly vector: Float32Array;
+  readonly take: number;
+  readonly ef: number | undefined;
+  readonly filter: Filter | undefined;
+  readonly minScore: number;
+  readonly isExact: boolean;
+  readonly isRange: boolean;
+  readonly withText: boolean;
+}
+
+/** The nearest so many, or all that are near enough. */
+export function searchNearest(query: NearestArguments, definition: Definition, schema: CompiledSchema): Command {
+  const { index, vector, take, filter, minScore, isExact, isRange, withText } = query;
+  const passing = filter === undefined ? EVERYTHING : compileQueryFilter(filter, schema);
+  const params: Argument[] = ['vector', toBlob(vector)];
+  let expression: string;
+  if (isRange && minScore > 0) {
+    params.push('radius', String(distanceAt(definition.metric, minScore)));
+    const within = `@${OWN_FIELDS.vector}:[VECTOR_RANGE $radius $vector]=>{$YIELD_DISTANCE_AS: ${DISTANCE}}`;
+    expression = filter === undefined ? within : `${passing} ${within}`;
+  } else if (isExact && definition.algorithm === 'hnsw') {
+    const all = filter === undefined ? ALL : passing;
+    expression = `(${all})=>[KNN ${take} @${OWN_FIELDS.vector} $vector HYBRID_POLICY ADHOC_BF AS ${DISTANCE}]`;
+  } else {
+    const { ef = Math.max(LEAST_EF, take * EF_PER_RESULT) } = query;
+    const runtime = definition.algorithm === 'hnsw' ? ` EF_RUNTIME ${ef}` : '';
+    const head = filter === undefined ? EVERYTHING : `(${passing})`;
+    expression = `${head}=>[KNN ${take} @${OWN_FIELDS.vector} $vector${runtime} AS ${DISTANCE}]`;
+  }
+  return [
+    'FT.SEARCH',
+    index,
+    expression,
+    ...returned(definition, withText, [DISTANCE]),
+    'SORTBY',
+    DISTANCE,
+    'ASC',
+    'LIMIT',
+    '0',
+    String(take),
+    'PARAMS',
+    String(params.length),
+    ...params,
+    'DIALECT',
+    '2',
+  ];
+}
+
+/** The chunks in which the words are; undefined when there is no word to look for. */
+export function searchWords(
+  index: string,
+  query: TextQuery,
+  definition: Definition,
+  schema: CompiledSchema,
+  isAny = false,
+): Command | undefined {
+  const { text, filter, sort, offset, take, withText } = query;
+  const words = wordsExpression(text, isAny);
+  if (words === undefined) return undefined;
+  return [
+    'FT.SEARCH',
+    index,
+    filter === undefined ? words : `${compileQueryFilter(filter, schema)} ${words}`,
+    'WITHSCORES',
+    ...returned(definition, withText, []),
+    ...(sort ? ['SORTBY', sort.field, sort.direction.toUpperCase()] : []),
+    'LIMIT',
+    String(offset),
+    String(take),
+    'DIALECT',
+    '2',
+  ];
+}
+
+/** What a search by both is made of. */
+export interface HybridArguments {
+  readonly index: string;
+  readonly text: string;
+  readonly vector: Float32Array;
+  readonly filter: Filter | undefined;
+  readonly ef: number | undefined;
+  readonly window: number;
+  readonly constant: number;
+  readonly withText: boolean;
+}
+
+/** Both rankings in one command; undefined when there is no word to look for. */
+export function searchHybrid(
+  query: HybridArguments,
+  definition: Definition,
+  schema: CompiledSchema,
+): Command | undefined {
+  const { index, text, vector, filter, window, constant, withText } = query;
+  const words = wordsExpression(text, true);
+  if (words === undefined) return undefined;
+  const passing = filter === undefined ? undefined : compileQueryFilter(filter, schema);
+  const { ef = Math.max(LEAST_EF, window * EF_PER_RESULT) } = query;
+  const method =
+    definition.algorithm === 'hnsw' ? ['4', 'K', String(window), 'EF_RUNTIME', String(ef)] : ['2', 'K', String(window)];
+  const fields = resultFields(definition, withText).flatMap((field) => (field.length > 1 ? field : [`@${field[0]}`]));
+  return [
+    'FT.HYBRID',
+    index,
+    'SEARCH',
+    passing === undefined ? words : `${passing} ${words}`,
+    'VSIM',
+    `@${OWN_FIELDS.vector}`,
+    '$vector',
+    'KNN',
+    ...method,
+    ...(passing === undefined ? [] : ['FILTER', passing]),
+    'COMBINE',
+    'RRF',
+    '4',
+    'WINDOW',
+    String(window),
+    'CONSTANT',
+    String(constant),
+    'LOAD',
+    String(fields.length),
+    ...fields,
+    'LIMIT',
+    '0',
+    String(window * 2),
+    'PARAMS',
+    '2',
+    'vector',
+    toBlob(vector),
+  ];
+}
+
+function vectorField({ algorithm, dimensions, metric, m, efConstruction }: Definition): string[] {
+  const common = ['TYPE', 'FLOAT32', 'DIM', String(dimensions), 'DISTANCE_METRIC', METRIC_WORDS[metric]];
+  if (algorithm === 'flat') return ['VECTOR', 'FLAT', String(common.length), ...common];
+  const all = [...common, 'M', String(m), 'EF_CONSTRUCTION', String(efConstruction)];
+  return ['VECTOR', 'HNSW', String(all.length), ...all];
+}
+
+/** As filter-fts.ts needs them. */
+function fieldOf({ type, weight, sortable }: Field): string[] {
+  switch (type) {
+    case 'tag':
+    case 'tags':
+    case 'boolean':
+      return ['TAG', 'INDEXMISSING', 'SEPARATOR', TAG_SEPARATOR, 'CASESENSITIVE'];
+    case 'number':
+      return ['NUMERIC', ...(sortable ? ['SORTABLE'] : [])];
+    case 'text':
+      return ['TEXT', 'INDEXMISSING', 'WEIGHT', String(weight)];
+    case 'geo':
+      return ['GEO', 'INDEXMISSING'];
+  }
+}
+
+/** Of JSON, what is no field of the index is found by its path alone. */
+function resultFields({ documents }: Definition, withText: boolean): string[][] {
+  const { chunk, index, metadata, text } = OWN_FIELDS;
+  const stored = (name: string): string[] => (documents === 'json' ? [`$.${name}`, 'AS', name] : [name]);
+  return [stored(chunk), [index], stored(metadata), ...(withText ? [[text]] : [])];
+}
+
+function returned(definition: Definition, withText: boolean, more: readonly string[]): string[] {
+  const fields = [...resultFields(definition, withText).flat(), ...more];
+  return ['RETURN', String(fields.length), ...fields];
+}
+
+/** Words only: whatever else stands in a text would be the query language. */
+function wordsExpression(text: string, isAny: boolean): string | undefined {
+  const words = wordsOf(text);
+  return words.length === 0 ? undefined : `(${words.join(isAny ? ' | ' : ' ')})`;
+}

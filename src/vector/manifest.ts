@@ -1,0 +1,83 @@
+/**
+ * What is known of a document that is in the index: kept beside its chunks, and written after them.
+ *
+ *   REVISION CONTENT CHUNKS
+ *   METADATA
+ *
+ * The revision is new with each write, so that whoever planned one sees that another came first. CONTENT is the hash of the text or
+ * vector with the ids of embedder and chunker, or `-` while a long document is only partly written: then CHUNKS are all that may
+ * be there, and the next upsert finishes or replaces it. More chunks than a few are in a list of their own (`*`), so that reading
+ * manifests stays cheap.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+
+/** A document as it is in the index. */
+export interface Manifest {
+  readonly revision: string;
+  /** Undefined while it is only partly written. */
+  readonly contentHash: string | undefined;
+  /** The metadata as JSON; while it is only partly written, one line for each metadata that its chunks may have. */
+  readonly metadata: string;
+  /** Undefined when they are in the list. */
+  readonly chunkIds: readonly string[] | undefined;
+}
+
+const MOST_INLINE = 8;
+const UNFINISHED = '-';
+const LISTED = '*';
+
+/** A manifest and a list as they are stored; the list is empty where the manifest has the chunks. */
+export interface StoredManifest {
+  readonly manifest: string;
+  readonly list: string;
+}
+
+export function encodeManifest(entry: {
+  revision: string;
+  contentHash: string | undefined;
+  metadata: string;
+  chunkIds: readonly string[];
+}): StoredManifest {
+  const { revision, contentHash = UNFINISHED, metadata, chunkIds } = entry;
+  const list = chunkIds.join(',');
+  const isInline = chunkIds.length <= MOST_INLINE;
+  return {
+    manifest: `${revision} ${contentHash} ${isInline ? list : LISTED}\n${metadata}`,
+    list: isInline ? '' : list,
+  };
+}
+
+export function decodeManifest(stored: string): Manifest {
+  const end = stored.indexOf('\n');
+  const [revision = '', contentHash = UNFINISHED, chunks = ''] = stored.slice(0, end).split(' ');
+  return {
+    revision,
+    contentHash: contentHash === UNFINISHED ? undefined : contentHash,
+    metadata: stored.slice(end + 1),
+    chunkIds: chunks === LISTED ? undefined : splitList(chunks),
+  };
+}
+
+/** The metadata that readers are given. */
+export function firstMetadata({ metadata }: Manifest): string {
+  const end = metadata.indexOf('\n');
+  return end === -1 ? metadata : metadata.slice(0, end);
+}
+
+export function splitList(list: string): string[] {
+  return list === '' ? [] : list.split(',');
+}
+
+export function newRevision(): string {
+  return randomBytes(9).toString('base64url');
+}
+
+/** A hash of parts, no two lists of which are taken for each other. */
+export function hashOf(bytes: number, ...parts: ReadonlyArray<string | Uint8Array>): string {
+  const hash = createHash('sha256');
+  for (const part of parts) {
+    const size = typeof part === 'string' ? Buffer.byteLength(part) : part.byteLength;
+    hash.update(`${size}:`).update(part);
+  }
+  return hash.digest().subarray(0, bytes).toString('base64url');
+}

@@ -1,0 +1,239 @@
+/**
+ * Documents on their way into an index, or out of it.
+ *
+ * What is unchanged is neither embedded nor written. Each document is planned from what is there, and written only if that is still there;
+ * so an upsert that is cut off anywhere, and one that runs beside another, leaves each document whole or to be finished by the next.
+ */
+import type { Clock } from '../clock.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
+import type { PreparedDocument } from './documents.ts';
+import { embedEach, type Embedder } from './embedder.ts';
+import { isUnchanged, chunksToPut, planRemoval, planWrites, type WritePlan } from './write-plan.ts';
+import type { DocumentStore, StoredDocument } from './store.ts';
+import type { VectorMeter } from './vector-metrics.ts';
+import type { Version, Versions } from './versions.ts';
+
+/** What became of a document. */
+export interface UpsertOutcome {
+  readonly id: string;
+  readonly status: 'added' | 'updated' | 'unchanged' | 'failed';
+  /** Chunks whose vector was asked of the embedder. */
+  readonly embedded: number;
+  /** Chunks that are no more. */
+  readonly removedChunks: number;
+  /** Why it failed. */
+  readonly error?: MillraceError;
+}
+
+/** What documents are written with. */
+export interface UpsertParts {
+  readonly name: string;
+  readonly versions: Pick<Versions, 'current' | 'after'>;
+  readonly store: DocumentStore;
+  readonly embedder: Embedder | undefined;
+  readonly clock: Clock;
+  readonly meter: VectorMeter;
+}
+
+/** How often a document is planned again because another write came in between. */
+const MOST_PLANS = 30;
+/** Between two looks whether a new version has taken over, and before a plan is made again. */
+const PAUSE_MS = 20;
+/** How long a write waits for the new version; the old one is sealed for a moment only. */
+const MOST_SEALED_MS = 30_000;
+/** Writes that are sent together; each may hold 32 vectors. */
+const MOST_IN_FLIGHT = 128;
+const MOST_STEPS_IN_FLIGHT = 2_000;
+
+/** A document under way. */
+interface Job {
+  readonly id: string;
+  /** Undefined removes it. */
+  readonly target: PreparedDocument | undefined;
+  readonly vectors: Map<string, Float32Array>;
+  embedded: number;
+  plans: number;
+}
+
+export class Upserts {
+  readonly #parts: UpsertParts;
+
+  constructor(parts: UpsertParts) {
+    this.#parts = parts;
+  }
+
+  /** Writes documents, each with its own outcome, in the order given. No id may come twice. */
+  async write(targets: readonly PreparedDocument[], signal?: AbortSignal): Promise<UpsertOutcome[]> {
+    const jobs = targets.map((target): Job => ({ id: target.id, target, vectors: new Map(), embedded: 0, plans: 0 }));
+    return this.#run(jobs, signal);
+  }
+
+  /** Removes documents. @returns how many were there */
+  async remove(ids: readonly string[], signal?: AbortSignal): Promise<number> {
+    const jobs = ids.map((id): Job => ({ id, target: undefined, vectors: new Map(), embedded: 0, plans: 0 }));
+    const outcomes = await this.#run(jobs, signal);
+    const fault = outcomes.find(({ error }) => error)?.error;
+    if (fault) throw fault;
+    return outcomes.filter(({ status }) => status === 'updated').length;
+  }
+
+  async #run(jobs: readonly Job[], signal: AbortSignal | undefined): Promise<UpsertOutcome[]> {
+    const outcomes = new Map<string, UpsertOutcome>();
+    const { clock, versions } = this.#parts;
+    const sealedUntilMs = clock.monotonicMs() + MOST_SEALED_MS;
+    let pending = [...jobs];
+    while (pending.length > 0) {
+      signal?.throwIfAborted();
+      const version = await versions.current();
+      const { again, isClosed, isSealed } = await this.#tryAll(version, pending, outcomes, signal);
+      if (isClosed) await versions.after(version);
+      if ((isClosed || isSealed) && clock.monotonicMs() > sealedUntilMs) throw this.#sealed(version);
+      if (again.length > 0) await clock.sleep(PAUSE_MS * Math.random(), { signal });
+      pending = again;
+    }
+    return jobs.map(({ id }) => outcomes.get(id) as UpsertOutcome);
+  }
+
+  /** One attempt at each; those to be tried again are given back. */
+  async #tryAll(
+    version: Version,
+    jobs: readonly Job[],
+    outcomes: Map<string, UpsertOutcome>,
+    signal: AbortSignal | undefined,
+  ): Promise<{ again: Job[]; isClosed: boolean; isSealed: boolean }> {
+    const { store } = this.#parts;
+    const there = await store.read(
+      version.place,
+      jobs.map(({ id }) => id),
+    );
+    const changed = jobs.filter((job) => {
+      const stored = there.get(job.id);
+      const isSame = job.target ? isUnchanged(job.target, stored) : !stored;
+      if (isSame) outcomes.set(job.id, done(job, job.plans > 0 && job.target ? 'updated' : 'unchanged', 0));
+      return !isSame;
+    });
+    const ready = await this.#embed(changed, there, outcomes, signal);
+    const again: Job[] = [];
+    let [isClosed, isSealed] = [false, false];
+    await this.#writeAll(version, ready, there, (job, plan, outcome) => {
+      if (outcome === 'written') {
+        outcomes.set(job.id, done(job, job.target && !there.has(job.id) ? 'added' : 'updated', plan.removed));
+        return;
+      }
+      if (outcome instanceof Error) return void outcomes.set(job.id, failed(job, outcome));
+      isClosed ||= outcome === 'closed';
+      isSealed ||= outcome === 'sealed';
+      if (outcome === 'changed' && ++job.plans > MOST_PLANS) {
+        const error = new MillraceError(
+          'REDIS_FAILED',
+          `document ${job.id}: others write it without a pause; gave up`,
+          { id: job.id },
+        );
+        return void outcomes.set(job.id, failed(job, error));
+      }
+      again.push(job);
+    });
+    return { again, isClosed, isSealed };
+  }
+
+  /** Asks the embedder for what is new, all documents at once. Those whose texts were refused fail, the others go on. */
+  async #embed(
+    jobs: readonly Job[],
+    there: ReadonlyMap<string, StoredDocument>,
+    outcomes: Map<string, UpsertOutcome>,
+    signal: AbortSignal | undefined,
+  ): Promise<Job[]> {
+    const texts = new Map<string, Array<{ job: Job; chunkId: string }>>();
+    for (const job of jobs) {
+      const { target, vectors } = job;
+      if (!target) continue;
+      for (const { id: chunkId, text } of chunksToPut(target, there.get(job.id))) {
+        if (vectors.has(chunkId)) continue;
+        const given = target.given.get(chunkId);
+        if (given) vectors.set(chunkId, given);
+        else if (text !== undefined) texts.set(text, [...(texts.get(text) ?? []), { job, chunkId }]);
+      }
+    }
+    const { embedder, meter } = this.#parts;
+    if (texts.size === 0 || !embedder) return [...jobs];
+    try {
+      const embedded = await embedEach(embedder, [...texts.keys()], { kind: 'document', ...(signal && { signal }) });
+      for (const [at, takers] of [...texts.values()].entries()) {
+        const vector = embedded[at] as Float32Array | MillraceError;
+        for (const { job, chunkId } of takers) {
+          if (isMillraceError(vector)) outcomes.set(job.id, failed(job, vector));
+          else job.vectors.set(chunkId, vector);
+          job.embedded++;
+        }
+      }
+      meter.embedded(texts.size);
+    } catch (error) {
+      signal?.throwIfAborted();
+      for (const { job } of [...texts.values()].flat()) outcomes.set(job.id, failed(job, error));
+    }
+    return jobs.filter(({ id }) => !outcomes.has(id));
+  }
+
+  /** Sends the writes of all documents, those of one document one after another. */
+  async #writeAll(
+    version: Version,
+    jobs: readonly Job[],
+    there: ReadonlyMap<string, StoredDocument>,
+    onEnd: (job: Job, plan: WritePlan, outcome: Awaited<ReturnType<DocumentStore['write']>>[number]) => void,
+  ): Promise<void> {
+    const { place, engine } = version;
+    const plans = jobs.map((job) => {
+      const stored = there.get(job.id);
+      const plan = job.target
+        ? planWrites(place, engine, job.target, stored, job.vectors)
+        : planRemoval(place, engine, stored as StoredDocument);
+      return { job, plan, at: 0 };
+    });
+    const waiting = [...plans];
+    while (waiting.length > 0) {
+      const now: typeof plans = [];
+      let steps = 0;
+      while (waiting.length > 0 && now.length < MOST_IN_FLIGHT && steps < MOST_STEPS_IN_FLIGHT) {
+        const next = waiting.shift() as (typeof plans)[number];
+        steps += next.plan.writes[next.at]?.steps.length ?? 0;
+        now.push(next);
+      }
+      const outcomes = await this.#parts.store.write(
+        place,
+        now.map(({ plan, at }) => plan.writes[at] as WritePlan['writes'][number]),
+      );
+      for (const [index, entry] of now.entries()) {
+        const outcome = outcomes[index] as Exclude<(typeof outcomes)[number], undefined>;
+        if (outcome === 'written' && ++entry.at < entry.plan.writes.length) waiting.unshift(entry);
+        else onEnd(entry.job, entry.plan, outcome);
+      }
+    }
+  }
+
+  #sealed({ number }: Version): MillraceError {
+    const { name } = this.#parts;
+    return new MillraceError(
+      'INDEX_BUSY',
+      `vector index ${name}: version ${number} takes no writes and none has taken over; whoever rebuilt it may have died. Call rebuild() again`,
+      { name, version: number },
+    );
+  }
+}
+
+function done(job: Job, status: UpsertOutcome['status'], removedChunks: number): UpsertOutcome {
+  return { id: job.id, status, embedded: job.embedded, removedChunks };
+}
+
+function failed(job: Job, error: unknown): UpsertOutcome {
+  const explained = isMillraceError(error)
+    ? error
+    : new MillraceError(
+        'EMBEDDING_FAILED',
+        `document ${job.id}: ${error instanceof Error ? error.message : String(error)}`,
+        {
+          id: job.id,
+          cause: error,
+        },
+      );
+  return { id: job.id, status: 'failed', embedded: job.embedded, removedChunks: 0, error: explained };
+}
