@@ -3,10 +3,11 @@
  * difference is what these promises cost.
  */
 import { z } from 'zod';
-import { createConnections } from '../src/redis/connect.ts';
-import { defineEvents } from '../src/streams/event-store/contract.ts';
-import { createEventStore } from '../src/streams/event-store/event-store.ts';
+import type * as ConnectModule from '../src/redis/connect.ts';
+import type * as ContractModule from '../src/streams/event-store/contract.ts';
+import type * as StoreModule from '../src/streams/event-store/event-store.ts';
 import { clientOn } from './support/clients.ts';
+import { importCompiled } from './support/compiled.ts';
 import { callsPerSecond, type Case } from './support/measure.ts';
 import { benchBinary, pinned, startBenchServer } from './support/server.ts';
 
@@ -14,6 +15,9 @@ const STREAMS = 1_000;
 const IN_FLIGHT = 100;
 /** Of 200 bytes as JSON. */
 const DATA = { customer: 'c-1024', items: ['lamp', 'shade', 'bulb'], totalCents: 12_345, note: 'x'.repeat(110) };
+const { createConnections } = await importCompiled<typeof ConnectModule>('redis/connect.ts');
+const { defineEvents } = await importCompiled<typeof ContractModule>('streams/event-store/contract.ts');
+const { createEventStore } = await importCompiled<typeof StoreModule>('streams/event-store/event-store.ts');
 const events = defineEvents({
   name: 'bench',
   events: {

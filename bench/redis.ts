@@ -7,15 +7,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { createConnections } from '../src/redis/connect.ts';
+import type * as ConnectModule from '../src/redis/connect.ts';
 import type { ServerBinary } from '../src/redis/embedded/binary.ts';
-import { defineScript } from '../src/redis/script.ts';
+import type * as ScriptModule from '../src/redis/script.ts';
+import { importCompiled } from './support/compiled.ts';
 import { benchBinary, pinned, startBenchServer } from './support/server.ts';
 import { callsPerSecond, type Case } from './support/measure.ts';
 
 const FILE = 'redis/probe.lua';
 const TTL_MS = 60_000;
 
+const { createConnections } = await importCompiled<typeof ConnectModule>('redis/connect.ts');
+const { defineScript } = await importCompiled<typeof ScriptModule>('redis/script.ts');
 const probe = defineScript({ file: FILE, keys: ['probe'], args: ['ttlMs'], reply: (nowUs: string) => nowUs });
 
 /** The cases, and what must be closed after them. */

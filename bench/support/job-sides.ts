@@ -2,7 +2,8 @@
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { z } from 'zod';
-import { createPlatform, defineJob, handle } from '../../src/index.ts';
+import type * as Millrace from '../../src/index.ts';
+import { importCompiled } from './compiled.ts';
 
 /** What both sides can do; each has its own queue and connections. Pairs of them are told apart by the prefix of their keys. */
 export interface JobSide {
@@ -31,6 +32,7 @@ const NAME = 'email.send';
  * dead letters are reconciled.
  */
 export async function oursOn(url: string, pair: string): Promise<JobSide> {
+  const { createPlatform, defineJob, handle } = await importCompiled<typeof Millrace>('index.ts');
   const contract = defineJob({
     name: NAME,
     input: z.object({ to: z.email(), template: z.string(), userId: z.number().int(), body: z.string() }),

@@ -4,14 +4,23 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import { systemClock } from '../../src/clock.ts';
-import { silentLogger } from '../../src/log.ts';
-import { createConnections } from '../../src/redis/connect.ts';
-import { consume } from '../../src/streams/consumer/consume.ts';
-import { defineStream } from '../../src/streams/contract.ts';
-import { createStreamKeys } from '../../src/streams/keys.ts';
-import { createStreams } from '../../src/streams/streams.ts';
+import type * as ClockModule from '../../src/clock.ts';
+import type * as LogModule from '../../src/log.ts';
+import type * as ConnectModule from '../../src/redis/connect.ts';
+import type * as ConsumeModule from '../../src/streams/consumer/consume.ts';
+import type * as ContractModule from '../../src/streams/contract.ts';
+import type * as KeysModule from '../../src/streams/keys.ts';
+import type * as StreamsModule from '../../src/streams/streams.ts';
 import { clientOn } from './clients.ts';
+import { importCompiled } from './compiled.ts';
+
+const { systemClock } = await importCompiled<typeof ClockModule>('clock.ts');
+const { silentLogger } = await importCompiled<typeof LogModule>('log.ts');
+const { createConnections } = await importCompiled<typeof ConnectModule>('redis/connect.ts');
+const { consume } = await importCompiled<typeof ConsumeModule>('streams/consumer/consume.ts');
+const { defineStream } = await importCompiled<typeof ContractModule>('streams/contract.ts');
+const { createStreamKeys } = await importCompiled<typeof KeysModule>('streams/keys.ts');
+const { createStreams } = await importCompiled<typeof StreamsModule>('streams/streams.ts');
 
 /** One side. */
 export interface ConsumingSide {

@@ -1,7 +1,13 @@
 /** What the benches of vectors work on: vectors round centres, ours, and what others send. */
 import { RESP_TYPES, createClient } from 'redis';
-import { createConnections, type Connections } from '../../src/redis/connect.ts';
-import { createVectors, type Vectors } from '../../src/vector/create-vectors.ts';
+import type * as ConnectModule from '../../src/redis/connect.ts';
+import type { Connections } from '../../src/redis/connect.ts';
+import type * as VectorsModule from '../../src/vector/create-vectors.ts';
+import type { Vectors } from '../../src/vector/create-vectors.ts';
+import { importCompiled } from './compiled.ts';
+
+const { createConnections } = await importCompiled<typeof ConnectModule>('redis/connect.ts');
+const { createVectors } = await importCompiled<typeof VectorsModule>('vector/create-vectors.ts');
 
 /** Vectors round 200 centres, spread along some directions plus a little noise; the same each time. */
 export function clustered(count: number, dimensions: number, seed = 1): Float32Array[] {

@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { checkOptions, durationOption, type Schema } from '../schema.ts';
+import { checkOptions, durationOption, isSchema, type Schema } from '../schema.ts';
 import { isTimeZone, type Every } from './calendar.ts';
 import type { LeaderboardMetricsRegistry } from './leaderboard-metrics.ts';
 
@@ -223,10 +223,6 @@ const boardSchema = z.strictObject({
   maxMetaBytes: z.int().min(2).max(65_536).default(1_024),
   operationsFor: within(1_000, LONGEST_MS, '1 s to 400 d').default(86_400_000),
 });
-
-function isSchema(value: unknown): boolean {
-  return (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value;
-}
 
 /** The options of leaderboards. @throws MillraceError OPTIONS_INVALID */
 export function checkLeaderboards(options: LeaderboardsOptions): Readonly<z.output<typeof leaderboardsSchema>> {
