@@ -26,6 +26,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
+import { JoiningRedis } from './joining-redis.ts';
 import { SubscriberCluster, SubscriberRedis } from './subscriber.ts';
 
 /** What a connection is used for. */
@@ -127,36 +128,6 @@ export function createIoRedis(
       } satisfies ClusterOptions);
     }
   }
-}
-
-/** So many commands are written at once at most: the server begins with them while this process goes on. */
-const WRITTEN_AT_ONCE = 32;
-
-/**
- * Writes the commands of one tick together while others are under way. ioredis writes each by itself, and Node hands each write to the kernel at
- * once: with a hundred in flight that is half of the process's time. A command that finds none under way does not wait.
- */
-class JoiningRedis extends Redis {
-  #joined = 0;
-
-  override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
-    const { stream: socket, commandQueue } = this as unknown as {
-      stream: Socket | undefined;
-      commandQueue: { length: number };
-    };
-    if (commandQueue.length > 0 && this.status === 'ready' && socket?.writableCorked === 0) {
-      socket.cork();
-      this.#joined = 0;
-      process.nextTick(uncork, socket);
-    }
-    const answer = super.sendCommand(command, stream);
-    if (socket?.writableCorked && ++this.#joined >= WRITTEN_AT_ONCE) socket.uncork();
-    return answer;
-  }
-}
-
-function uncork(socket: Socket): void {
-  socket.uncork();
 }
 
 /** Looks at a socket within the deadline of its commands. */
