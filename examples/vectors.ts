@@ -42,7 +42,7 @@ try {
   );
 
   const { recall } = await fables.selfTest({ sample: 20 });
-  console.log('recall above 0.9', recall > 0.9);
+  console.log('recall above 0.9', (recall ?? 0) > 0.9);
 
   // Another chunker takes the whole texts, which an index does not keep.
   const finer = vectors.index({ ...options, chunker: textChunker({ maxChars: 300 }) });

@@ -6,6 +6,7 @@ import type { Capabilities } from '../redis/capabilities.ts';
 import { Guard } from '../redis/guard.ts';
 import { DEFAULT_PREFIX } from '../redis/keys.ts';
 import type { Definition } from './definition.ts';
+import type { Embedder } from './embedder.ts';
 import type { Engine } from './engine.ts';
 import { QueryEngine } from './engines/query-engine.ts';
 import { VectorSets } from './engines/vector-sets.ts';
@@ -51,6 +52,7 @@ export class Vectors {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #followMs: number;
+  readonly #embedder: Embedder | undefined;
   readonly #meterOf: (index: string) => VectorMeter;
   #isStopped = false;
 
@@ -65,6 +67,7 @@ export class Vectors {
     this.#clock = clock;
     this.#log = log;
     this.#followMs = checked.follow ?? DEFAULT_FOLLOW_MS;
+    this.#embedder = checked.embedder;
     this.#meterOf = createVectorMetrics(checked.metrics);
   }
 
@@ -76,7 +79,7 @@ export class Vectors {
    * @throws MillraceError OPTIONS_INVALID
    */
   index<const Schema extends VectorSchema>(options: IndexOptions<Schema>): VectorIndex<Schema> {
-    const parsed = parseIndexOptions(options);
+    const parsed = parseIndexOptions(options, this.#embedder);
     const guard = this.#guard;
     const commands = () => this.#connections.commands();
     const store = new DocumentStore({ commands, guard });
@@ -154,6 +157,7 @@ export class Vectors {
       schema,
       hasHybrid: features.hybridSearch,
       clock: this.#clock,
+      log: this.#log,
     });
   }
 

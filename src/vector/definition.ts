@@ -1,6 +1,6 @@
 /** What a version of an index is: kept on the server, so that a process with other options learns of it before it spoils anything. */
 import { describeValue, MillraceError } from '../errors.ts';
-import type { CompiledSchema, FieldRule } from './schema.ts';
+import type { IndexSchema } from './schema.ts';
 import type { Metric } from './vectors.ts';
 
 /** The kinds of engine. */
@@ -20,7 +20,7 @@ export interface Definition {
   readonly m: number;
   /** How far a new vector looks for its neighbours. */
   readonly efConstruction: number;
-  readonly schema: Readonly<Record<string, FieldRule>>;
+  readonly schema: IndexSchema;
   /** The fields by whose values chunks are listed for filters that few pass. */
   readonly listed: readonly string[];
   /** The id of the embedder; empty where vectors are given. */
@@ -59,16 +59,6 @@ export function encodeDefinition(definition: Definition): string {
 
 export function decodeDefinition(json: string): Definition {
   return JSON.parse(json) as Definition;
-}
-
-/** A checked schema, as definitions have it. */
-export function schemaRules({ fields }: CompiledSchema): Record<string, FieldRule> {
-  return Object.fromEntries(
-    [...fields.values()].map(({ name, type, weight, sortable }) => [
-      name,
-      { type, ...(weight !== 1 && { weight }), ...(sortable && { sortable }) },
-    ]),
-  );
 }
 
 /** What differs, in words, such as `dimensions: 384 there, 768 here`; nothing when both are the same. */

@@ -53,6 +53,7 @@ export function prepareDocument(item: VectorItem, parts: DocumentParts): Prepare
     return { id, contentHash, isText: false, metadata, metadataJson, chunks, given: new Map([[GIVEN, checked]]) };
   }
   if (text === undefined) throw invalid(id, 'expected a text or a vector, got neither');
+  if (text.trim() === '') throw invalid(id, 'expected a text with something in it, got nothing but white space');
   if (!parts.embedder) throw invalid(id, `has a text and no vector, and index ${parts.name} has no embedder`);
   const contentHash = hashOf(CONTENT_HASH_BYTES, 'text', parts.embedder.id, parts.chunker.id, text);
   let chunks: readonly Chunk[] | undefined;
@@ -84,9 +85,9 @@ export function checkId(id: unknown): asserts id is string {
 /** A text that comes twice in a document is one chunk, at its first place. */
 export function chunksOf(texts: readonly string[]): Chunk[] {
   const chunks = new Map<string, Chunk>();
-  for (const [index, text] of texts.entries()) {
+  for (const text of texts) {
     const id = hashOf(CHUNK_HASH_BYTES, text);
-    if (!chunks.has(id)) chunks.set(id, { id, index: chunks.size === index ? index : chunks.size, text });
+    if (!chunks.has(id)) chunks.set(id, { id, index: chunks.size, text });
   }
   return [...chunks.values()];
 }

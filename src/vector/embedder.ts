@@ -41,7 +41,8 @@ export async function embedEach(
   options: EmbedOptions,
 ): Promise<readonly Embedded[]> {
   if (texts.length === 0) return [];
-  const given = await (embedder.embedEach ? embedder.embedEach(texts, options) : embedder.embed(texts, options));
+  const asked = embedder.embedEach ? embedder.embedEach(texts, options) : embedder.embed(texts, options);
+  const given = await orAbort(asked, options.signal);
   if (!Array.isArray(given) || given.length !== texts.length) throw otherCount(embedder, texts.length, given);
   return given.map((one: Embedded, index) =>
     isMillraceError(one) ? one : checkVector(one, embedder.dimensions, `vector ${index} of embedder ${embedder.id}`),
@@ -86,6 +87,22 @@ export function embeddingHash(embedder: Pick<Embedder, 'id'>, kind: TextKind, te
   return createHash('sha256')
     .update(JSON.stringify([embedder.id, kind, text]))
     .digest('base64url');
+}
+
+/** What comes of it, or the signal's reason when that aborts first: not every embedder listens to it. */
+async function orAbort<T>(asked: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return asked;
+  const answered = new AbortController();
+  const aborted = new Promise<never>((_resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true, signal: answered.signal });
+  });
+  try {
+    return await Promise.race([asked, aborted]);
+  } finally {
+    answered.abort();
+  }
 }
 
 function otherCount({ id }: Embedder, expected: number, given: unknown): MillraceError {

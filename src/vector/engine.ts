@@ -2,6 +2,7 @@
  * What an index needs of an engine. Vector sets and the Query Engine each do it their own way; all that is above them, from manifests to
  * the swap of versions, is the same for both.
  */
+import { MillraceError } from '../errors.ts';
 import type { EngineKind } from './definition.ts';
 import type { Filter } from './filter.ts';
 import type { Place, ShardKeys } from './layout.ts';
@@ -15,7 +16,7 @@ export interface ChunkWrite {
   readonly chunk: string;
   /** Its place in the document. */
   readonly index: number;
-  /** Undefined where only vectors are kept. */
+  /** Undefined where it has none. */
   readonly text: string | undefined;
   /** Undefined where the one that is there stays. */
   readonly vector: Float32Array | undefined;
@@ -82,6 +83,31 @@ export interface HybridQuery extends VectorQuery {
   readonly constant: number;
 }
 
+/** Chunks of one shard. */
+export interface ChunkNames {
+  readonly shard: ShardKeys;
+  readonly names: readonly string[];
+}
+
+/** That something which was written cannot be found. The server tells of the last one only. */
+export interface IndexFailure {
+  /** How many there are in all. */
+  readonly count: number;
+  /** Where the last one is. */
+  readonly key: string | undefined;
+  readonly reason: string | undefined;
+}
+
+/** The error for it. */
+export function indexFailed(searchIndex: string, failure: IndexFailure): MillraceError {
+  const { count, key = 'unknown', reason = 'no reason given' } = failure;
+  return new MillraceError(
+    'INDEX_FAILED',
+    `search index ${searchIndex}: what could not be indexed are ${count} by now, the last was ${key}: ${reason}`,
+    { index: searchIndex, ...failure },
+  );
+}
+
 /** What a version holds. */
 export interface EngineStats {
   readonly chunks: number;
@@ -99,8 +125,12 @@ export interface Engine {
   create(place: Place): Promise<void>;
   /** Lets other tools find the place under the name of the index. */
   announce(place: Place): Promise<void>;
-  /** Removes all that is there. */
-  drop(place: Place): Promise<void>;
+  /**
+   * Removes the chunks and all that leads to them. Nothing is written there any more.
+   *
+   * @param chunks Their names, some at a time, for engines that keep each by itself.
+   */
+  drop(place: Place, chunks: AsyncIterable<ChunkNames>): Promise<void>;
   /** The commands of a write; each names its key first. */
   steps(shard: ShardKeys, write: DocumentWrite): Command[];
   search(place: Place, query: VectorQuery): Promise<Found[]>;
@@ -109,7 +139,9 @@ export interface Engine {
   /** The texts of chunks of one shard, likewise. */
   texts(shard: ShardKeys, chunks: readonly string[]): Promise<Array<string | undefined>>;
   stats(place: Place): Promise<EngineStats>;
-  /** Waits until all that was written can be found. @throws MillraceError INDEX_FAILED when something cannot be indexed */
+  /** What could not be indexed when it was last looked for; another object each time that there is more. */
+  readonly lastFailure: IndexFailure | undefined;
+  /** Waits until all that was written can be found, and looks for what cannot: see `lastFailure`. */
   settle(place: Place, signal?: AbortSignal): Promise<void>;
   /** @throws MillraceError CAPABILITY_MISSING */
   searchText(place: Place, query: TextQuery): Promise<{ total: number; found: Found[] }>;
@@ -121,7 +153,11 @@ export interface Engine {
   checkFilter(filter: Filter): void;
 }
 
-/** Which of two found chunks comes first: by score, then by name, so that equals come in the same order each time. */
+/**
+ * Which of two found chunks comes first: by score; by distance, of which the ends of the scale know no more; then by name, so that equals
+ * come in the same order each time.
+ */
 export function byScore(left: Found, right: Found): number {
-  return right.score - left.score || (left.chunk < right.chunk ? -1 : 1);
+  const nearer = (left.distance ?? 0) - (right.distance ?? 0);
+  return right.score - left.score || nearer || (left.chunk < right.chunk ? -1 : 1);
 }

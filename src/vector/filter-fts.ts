@@ -1,10 +1,12 @@
 /**
  * Filters in the language of FT.SEARCH, DIALECT 2, and the fields that they are asked of.
  *
- * What the index must declare for them to mean what they say: every TAG with `SEPARATOR | CASESENSITIVE`, and every field but numbers with
- * INDEXMISSING. A negation matches a document that lacks the field, as it does everywhere else here.
+ * What the index must declare for them to mean what they say: every TAG with `SEPARATOR | CASESENSITIVE`, every field but numbers with
+ * INDEXMISSING, and no stop words, which would make a filter of them no filter. A text is indexed as its words alone, because the server
+ * finds other words in it than are asked for: it joins lines, and keeps together what other signs than those of ASCII part. A negation matches
+ * a document that lacks the field, as it does everywhere else here.
  */
-import { wordsOf, type Filter } from './filter.ts';
+import { spacedWords, type Filter } from './filter.ts';
 import type { CompiledSchema, Field, GeoPoint } from './schema.ts';
 import { encodeTag, TAG_SEPARATOR } from './tag-form.ts';
 
@@ -42,7 +44,7 @@ export function compileQueryFilter(filter: Filter, schema: CompiledSchema): stri
         ? `(@${filter.field}:[-inf +inf])`
         : `(-ismissing(@${filter.field}))`;
     case 'text':
-      return `(@${filter.field}:(${wordsOf(filter.words).join(' ')}))`;
+      return `(@${filter.field}:(${spacedWords(filter.words)}))`;
     case 'near':
       return `(@${filter.field}:[${filter.point.lon} ${filter.point.lat} ${filter.radiusM} m])`;
   }
@@ -75,8 +77,9 @@ function textOf(type: Field['type'], value: unknown): string {
     case 'tags':
       return (value as readonly string[]).map(encodeTag).join(TAG_SEPARATOR);
     case 'number':
-    case 'text':
       return String(value);
+    case 'text':
+      return spacedWords(value as string);
     case 'boolean':
       return value === true ? '1' : '0';
     case 'geo': {

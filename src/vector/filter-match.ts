@@ -7,7 +7,7 @@ import type { Filter } from './filter.ts';
  *
  * @param filter As checkFilter() gave it.
  * @param metadata As checkMetadata() gave it.
- * @throws MillraceError FILTER_UNSUPPORTED for `text` and `near`, which take the Query Engine.
+ * @throws MillraceError FILTER_UNSUPPORTED for `text` and `near`; checkMatchable() tells of them before.
  */
 export function matchesFilter(filter: Filter, metadata: Readonly<Record<string, unknown>>): boolean {
   switch (filter.op) {
@@ -39,17 +39,27 @@ export function matchesFilter(filter: Filter, metadata: Readonly<Record<string, 
     }
     case 'text':
     case 'near':
-      throw unsupported(filter.op);
+      throw unmatchable(filter);
   }
 }
 
-/** The error for what only the Query Engine can do. */
-export function unsupported(op: 'text' | 'near'): MillraceError {
-  const what = op === 'text' ? 'words of a text' : 'places';
+/**
+ * Whether all parts of a filter can be asked here.
+ *
+ * @param who What asks, such as `deleteByFilter()`.
+ * @throws MillraceError FILTER_UNSUPPORTED
+ */
+export function checkMatchable(filter: Filter, who: string): void {
+  if (filter.op === 'and' || filter.op === 'or') for (const part of filter.filters) checkMatchable(part, who);
+  else if (filter.op === 'not') checkMatchable(filter.filter, who);
+  else if (filter.op === 'text' || filter.op === 'near') throw unmatchable(filter, who);
+}
+
+function unmatchable({ op }: Filter, who = 'this process'): MillraceError {
   return new MillraceError(
     'FILTER_UNSUPPORTED',
-    `filter ${op}: vector sets cannot search for ${what}; that takes an index with engine 'query-engine'`,
-    { op, engine: 'vector-sets' },
+    `filter ${op}: ${who} asks the metadata and not the server, which alone can search for words and places`,
+    { op },
   );
 }
 

@@ -6,8 +6,8 @@
  * into NaN before it is compared with one, and "%" for a tag, which no encoded tag is. Strings have no escapes there: see tag-form.ts.
  * Numbers have no signs in an exponent, but a string is read as a number when it is compared with one.
  */
+import { MillraceError } from '../errors.ts';
 import type { Filter } from './filter.ts';
-import { unsupported } from './filter-match.ts';
 import type { CompiledSchema, Field } from './schema.ts';
 import { decodeTag, encodeTag } from './tag-form.ts';
 
@@ -49,6 +49,15 @@ export function compileVectorSetFilter(filter: Filter, schema: CompiledSchema): 
     case 'near':
       throw unsupported(filter.op);
   }
+}
+
+function unsupported(op: 'text' | 'near'): MillraceError {
+  const what = op === 'text' ? 'words of a text' : 'places';
+  return new MillraceError(
+    'FILTER_UNSUPPORTED',
+    `filter ${op}: vector sets cannot search for ${what}; that takes an index with engine 'query-engine'`,
+    { op, engine: 'vector-sets' },
+  );
 }
 
 /**

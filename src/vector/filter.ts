@@ -207,6 +207,8 @@ function checkNumbers(check: Check, given: Record<string, unknown>, names: reado
     const expected = faultOfValue('number', given[name]);
     if (expected !== undefined) refuse(check, at(name), expected, given[name]);
   }
+  const { from, to } = given as { from?: number; to?: number };
+  if (from !== undefined && to !== undefined && from > to) refuse(check, at('from'), `at most ${to}`, from);
 }
 
 function checkCircle(check: Check, given: Record<string, unknown>, at: At): void {
@@ -240,6 +242,11 @@ function fieldOf(
 
 function refuse({ faults }: Check, path: string, expected: string, came: unknown): void {
   faults.push({ path, reason: `expected ${expected}, got ${describeValue(came)}` });
+}
+
+/** A text as the Query Engine indexes it, which finds the same words in it. */
+export function spacedWords(text: string): string {
+  return wordsOf(text).join(' ');
 }
 
 /** What a text is searched for: runs of letters, marks and digits. */

@@ -1,7 +1,7 @@
 /**
  * Where the data of an index is. All keys of a shard share a slot, so that one script can write them; an index has no expiry.
  *
- *   P:vector:{NAME}:index                    HASH    current, last, building: versions; version:N: its definition    open-index.lua
+ *   P:vector:{NAME}:index                    HASH    current, last, building: versions; version:N, dropping:N: definitions  open-index.lua
  *   P:vector:{NAME}:rebuilding               STRING  who rebuilds it, for a minute at a time                           keep-lease.lua
  *   P:vector:{NAME}:answer:ID                STRING  an answer, which expires                                          semantic-cache.ts
  *   P:vector:{NAME:VERSION:SHARD}:vectors    VSET    chunk -> vector, attributes                                     write-document.lua

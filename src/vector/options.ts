@@ -6,7 +6,7 @@ import { describeValue, MillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import type { Chunker } from './chunker.ts';
-import { schemaRules, type Definition, type EngineKind, type Quantisation } from './definition.ts';
+import type { Definition, EngineKind, Quantisation } from './definition.ts';
 import type { Embedder } from './embedder.ts';
 import { compileSchema, type CompiledSchema, type VectorSchema } from './schema.ts';
 import type { VectorMetricsRegistry } from './vector-metrics.ts';
@@ -23,6 +23,8 @@ export interface VectorsOptions {
    * the old one goes, so all processes should have the same.
    */
   follow?: Duration | undefined;
+  /** Of indexes that name neither an embedder nor `dimensions`. Default none; the platform takes it from MILLRACE_EMBEDDINGS_URL. */
+  embedder?: Embedder | undefined;
   log?: Logger | undefined;
   clock?: Clock | undefined;
   /** Where to count; nowhere when left out. */
@@ -35,7 +37,7 @@ export interface IndexOptions<Schema extends VectorSchema = VectorSchema> {
   name: string;
   /** Numbers of a vector. Default those of the embedder. */
   dimensions?: number | undefined;
-  /** Default `cosine`; vector sets know no other. */
+  /** Default `cosine`; vector sets know no other. Scores of `ip` tell something of vectors of length 1 only. */
   metric?: Metric | undefined;
   /** Default `auto`: vector sets, or the Query Engine where there are none or where the schema has a `text` or a `geo`. */
   engine?: EngineKind | 'auto' | undefined;
@@ -51,7 +53,7 @@ export interface IndexOptions<Schema extends VectorSchema = VectorSchema> {
   schema?: Schema | undefined;
   /** Fields whose chunks are listed by value, so that narrow filters are quick on vector sets. Default every `tag` and `tags`. */
   listed?: ReadonlyArray<keyof Schema & string> | undefined;
-  /** Makes vectors of texts. Without one, every item and query brings its vector. */
+  /** Makes vectors of texts. Default that of the vectors. Without one, every item and query brings its vector, and `dimensions` are given. */
   embedder?: Embedder | undefined;
   /** Splits texts. Default: a text is one chunk. */
   chunker?: Chunker | undefined;
@@ -78,18 +80,6 @@ const MOST_DIMENSIONS = 32_768;
 const MOST_SHARDS = 256;
 const NAME = /^[\w.-]{1,128}$/;
 
-const vectorsSchema = z.strictObject({
-  prefix: z.string().optional(),
-  deadline: durationOption.optional(),
-  follow: durationOption.optional(),
-  log: z.custom<Logger>().optional(),
-  clock: z.custom<Clock>().optional(),
-  metrics: z.custom<VectorMetricsRegistry>().optional(),
-});
-
-/** The options that an app gives, as the platform checks them. */
-export const vectorsOptionsSchema = vectorsSchema.omit({ prefix: true, log: true, clock: true, metrics: true });
-
 const embedderOption = z.custom<Embedder>(
   (value) => hasMethod(value, 'embed') && isId(value) && isDimensions((value as Embedder).dimensions),
   { error: ({ input }) => `expected an embedder with id, dimensions and embed(), got ${describeValue(input)}` },
@@ -97,6 +87,19 @@ const embedderOption = z.custom<Embedder>(
 const chunkerOption = z.custom<Chunker>((value) => hasMethod(value, 'split') && isId(value), {
   error: ({ input }) => `expected a chunker with id and split(), got ${describeValue(input)}`,
 });
+
+const vectorsSchema = z.strictObject({
+  prefix: z.string().optional(),
+  deadline: durationOption.optional(),
+  follow: durationOption.optional(),
+  embedder: embedderOption.optional(),
+  log: z.custom<Logger>().optional(),
+  clock: z.custom<Clock>().optional(),
+  metrics: z.custom<VectorMetricsRegistry>().optional(),
+});
+
+/** The options that an app gives, as the platform checks them. */
+export const vectorsOptionsSchema = vectorsSchema.omit({ prefix: true, log: true, clock: true, metrics: true });
 
 const indexSchema = z.strictObject({
   name: z.string().regex(NAME, 'expected 1 to 128 letters, digits and _ . -'),
@@ -125,9 +128,14 @@ export function parseVectorsOptions(options: VectorsOptions): Readonly<z.output<
 }
 
 /** @throws MillraceError OPTIONS_INVALID */
-export function parseIndexOptions<Schema extends VectorSchema>(options: IndexOptions<Schema>): ParsedIndexOptions {
+export function parseIndexOptions<Schema extends VectorSchema>(
+  options: IndexOptions<Schema>,
+  embedderOfAll?: Embedder,
+): ParsedIndexOptions {
   const checked = checkOptions(indexSchema, options, 'index');
-  const { name, embedder, chunker = WHOLE_TEXT, engine } = checked;
+  const { name, chunker = WHOLE_TEXT, engine } = checked;
+  // One that has a size and no embedder is meant to be given its vectors.
+  const { embedder = checked.dimensions === undefined ? embedderOfAll : undefined } = checked;
   const owner = `index ${name}`;
   const schema = compileSchema(checked.schema, `${owner}: schema`);
   const dimensions = checked.dimensions ?? embedder?.dimensions;
@@ -160,7 +168,7 @@ export function parseIndexOptions<Schema extends VectorSchema>(options: IndexOpt
       algorithm: checked.algorithm,
       m: checked.m,
       efConstruction: checked.efConstruction,
-      schema: schemaRules(schema),
+      schema: schema.plain,
       listed: isSets ? listed.toSorted() : [],
       embedder: embedder?.id ?? '',
       chunker: chunker.id,

@@ -4,20 +4,24 @@
  *   begin --> copy all --> copy what changed meanwhile, again and again --> seal --> copy the rest --> close --> take over --> drop
  *
  * From the begin on, each write notes the document that it changes. The seal stops writes for the moment that the last notes take; whoever
- * writes waits. A shard is closed for good only while it is sealed and nothing is noted, so no write is lost, whoever dies when. What is cut
- * off before the take-over is begun again by the next rebuild(), which finds most of it done; an old version that was not dropped goes then.
+ * writes waits. A shard is closed for good only while it is sealed and nothing is noted, so no write is lost, whoever dies when. Who builds
+ * stands in the shards of both versions: whoever built before, and was away for longer than its lease, can neither write the new version
+ * nor close the old one any more. What is cut off before the take-over is begun again by the next rebuild(), which finds most of it done;
+ * when all shards are closed, the next one who writes lets the new version take over. A version that goes has its name in the record until
+ * nothing of it is left, so a drop that was cut off is done by the next rebuild().
  */
 import { randomBytes } from 'node:crypto';
 import { MillraceError } from '../errors.ts';
-import { checkOptions, durationOption } from '../schema.ts';
+import { checkOptions, durationOption, functionOption } from '../schema.ts';
 import type { ScriptClient } from '../redis/script.ts';
 import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { decodeDefinition, encodeDefinition } from './definition.ts';
 import { VersionCopy } from './version-copy.ts';
 import type { VectorItem } from './documents.ts';
+import { indexFailed } from './engine.ts';
 import type { ShardKeys } from './layout.ts';
-import { keepLease, nextVersion, sealShard, takeOver } from './scripts.ts';
+import { buildShard, keepLease, nextVersion, retireVersion, takeNoted } from './scripts.ts';
 import type { VectorSchema } from './schema.ts';
 import { selfTest } from './self-test.ts';
 import type { IndexParts } from './vector-index.ts';
@@ -55,20 +59,20 @@ export interface RebuildReport {
 }
 
 const optionsSchema = z.strictObject({
-  load: z
-    .custom<NonNullable<RebuildOptions['load']>>((value) => typeof value === 'function', 'expected a function')
-    .optional(),
+  load: functionOption.optional(),
   keepOld: durationOption.optional(),
   minRecall: z.number().min(0).max(1).optional(),
-  onProgress: z
-    .custom<NonNullable<RebuildOptions['onProgress']>>((value) => typeof value === 'function', 'expected a function')
-    .optional(),
+  onProgress: functionOption.optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
 });
 
+type ParsedOptions = Readonly<Omit<z.output<typeof optionsSchema>, 'load' | 'onProgress'>> &
+  Pick<RebuildOptions, 'load' | 'onProgress'>;
+
 const KEEP_OLD_MS = 10_000;
-/** Renewed with each batch; a process that is away for longer has lost it. */
+/** Renewed all the while; a process that is away for longer has lost it. */
 const LEASE_MS = 60_000;
+const RENEW_MS = LEASE_MS / 3;
 const SEAL_MS = 10_000;
 /** So few changes are waited for under seal. */
 const FEW = 50;
@@ -86,37 +90,44 @@ export async function rebuildIndex(parts: IndexParts, options: RebuildOptions): 
     const { number } = await versions.current();
     return { version: number, documents: 0, embedded: 0 };
   }
-  const rebuild = new Rebuild(parts, checked);
-  return rebuild.run(Number(record['current']), record);
+  return new Rebuild(parts, checked).run();
 }
 
 class Rebuild {
   readonly #parts: IndexParts;
-  readonly #options: Readonly<z.output<typeof optionsSchema>>;
+  readonly #options: ParsedOptions;
   readonly #who = randomBytes(9).toString('base64url');
+  /** Aborted when another process builds instead. */
+  readonly #lost = new AbortController();
+  readonly #signal: AbortSignal;
   #documents = 0;
 
-  constructor(parts: IndexParts, options: Readonly<z.output<typeof optionsSchema>>) {
+  constructor(parts: IndexParts, options: ParsedOptions) {
     this.#parts = parts;
     this.#options = options;
+    const { signal } = this.#lost;
+    this.#signal = options.signal ? AbortSignal.any([options.signal, signal]) : signal;
   }
 
-  async run(current: number, record: Readonly<Record<string, string>>): Promise<RebuildReport> {
+  async run(): Promise<RebuildReport> {
     await this.#keepLease();
+    const done = new AbortController();
+    const renewing = this.#renewLease(done.signal);
     try {
-      const old = await this.#versionOf(current, record[`version:${current}`]);
-      const fresh = await this.#begin(old);
+      const { old, fresh } = await this.#begin();
       await this.#dropOthers(old, fresh);
-      const copy = new VersionCopy(this.#parts, old, fresh, this.#options.load);
+      const copy = new VersionCopy(this.#parts, { old, fresh, builder: this.#who, load: this.#options.load });
       await this.#copyAll(copy, old);
       await this.#catchUp(copy, old);
-      await fresh.engine.settle(fresh.place, this.#options.signal);
+      await this.#checkWhole(fresh);
       await this.#checkRecall(fresh);
-      await this.#close(copy, old);
+      await this.#close(copy, old, fresh);
       await this.#takeOver(old, fresh);
-      await this.#drop(old);
+      await this.#dropOld(old);
       return { version: fresh.number, documents: await this.#parts.store.count(fresh.place), embedded: copy.embedded };
     } finally {
+      done.abort();
+      await renewing;
       await this.#run((commands) => keepLease(commands, { lease: this.#leaseKey }, { who: this.#who, ttlMs: 0 }));
     }
   }
@@ -125,16 +136,27 @@ class Rebuild {
     return this.#parts.leaseKey;
   }
 
-  async #begin(old: Version): Promise<Version> {
+  /** The version that is used notes from now on what changes, and the one that is built takes the writes of this process alone. */
+  async #begin(): Promise<{ old: Version; fresh: Version }> {
     const { versions, options } = this.#parts;
-    const kind = options.engine === 'auto' ? old.engine.kind : options.engine;
-    const wanted = options.definitionFor(kind);
+    await versions.replace(await this.#current());
+    const old = await this.#current();
+    const wanted = options.definitionFor(options.engine === 'auto' ? old.engine.kind : options.engine);
     const definition = encodeDefinition(wanted);
     const number = await this.#run((commands) => nextVersion(commands, { record: versions.recordKey }, { definition }));
     const fresh = await versions.make(number, wanted);
+    // With one shard that is not closed, nobody else can let another version take over.
+    const begun = await this.#everyShard(old, fresh, 'begin');
+    if (!begun.includes(true)) throw this.#busy(`another version takes over from version ${old.number}`);
+    for (const { seal } of fresh.place.shards) await this.#run((commands) => commands.set(seal, this.#who));
     await fresh.engine.create(fresh.place);
-    for (const { phase } of old.place.shards) await this.#run((commands) => commands.set(phase, 'building', 'NX'));
-    return fresh;
+    return { old, fresh };
+  }
+
+  async #current(): Promise<Version> {
+    const record = await this.#parts.versions.record();
+    const number = Number(record['current']);
+    return this.#versionOf(number, record[`version:${number}`]);
   }
 
   async #copyAll(copy: VersionCopy, old: Version): Promise<void> {
@@ -145,7 +167,7 @@ class Rebuild {
         'copying',
       );
     }
-    await copy.removeStrays(() => this.#keepLease());
+    await copy.removeStrays(this.#signal);
   }
 
   /** Until hardly anything is noted any more. */
@@ -157,63 +179,75 @@ class Rebuild {
     }
   }
 
-  async #close(copy: VersionCopy, old: Version): Promise<void> {
+  async #close(copy: VersionCopy, old: Version, fresh: Version): Promise<void> {
     for (let attempt = 0; attempt < MOST_SEALS; attempt++) {
-      const isSealed = await this.#everyShard(old, 'seal');
-      if (isSealed) {
+      const sealed = await this.#everyShard(old, fresh, 'seal');
+      if (!sealed.includes(false)) {
         for (const shard of old.place.shards) await this.#copyNoted(copy, shard, 'taking over');
-        if (await this.#everyShard(old, 'close')) return;
+        const closed = await this.#everyShard(old, fresh, 'close');
+        if (!closed.includes(false)) return;
       }
-      await this.#everyShard(old, 'unseal');
+      await this.#everyShard(old, fresh, 'unseal');
       await this.#catchUp(copy, old);
     }
-    const { name } = this.#parts.options;
-    throw new MillraceError(
-      'INDEX_BUSY',
-      `vector index ${name}: too much is written to copy it within the seal; call rebuild() again`,
-      { name },
-    );
+    throw this.#busy('too much is written to copy it within the seal; call rebuild() again');
   }
 
   async #takeOver(old: Version, fresh: Version): Promise<void> {
-    const { versions, options } = this.#parts;
-    const versionNumbers = { old: old.number, new: fresh.number };
-    const isSo = await this.#run((commands) => takeOver(commands, { record: versions.recordKey }, versionNumbers));
-    if (!isSo) throw this.#busy(`vector index ${options.name}: another version has taken over meanwhile`);
-    await fresh.engine.announce(fresh.place);
+    const { versions } = this.#parts;
+    await versions.replace(old);
+    const { current } = await versions.record();
+    if (current !== String(fresh.number)) throw this.#busy('another version has taken over meanwhile');
     await versions.refresh();
   }
 
-  /** First for processes with other options, then for those that look seldom. */
-  async #drop(old: Version): Promise<void> {
-    const { versions, clock, followMs } = this.#parts;
-    const { signal, keepOld = KEEP_OLD_MS } = this.#options;
+  /** The new version is used by now, so nothing of this is a failure of the rebuild. */
+  async #dropOld({ number }: Version): Promise<void> {
+    const { clock, log, options } = this.#parts;
     this.#tell('dropping');
-    await clock.sleep(keepOld, { signal });
-    await this.#run((commands) => commands.hdel(versions.recordKey, `version:${old.number}`));
-    await clock.sleep(followMs * FOLLOWS_LATE, { signal });
-    await old.engine.drop(old.place);
+    try {
+      await clock.sleep(this.#options.keepOld ?? KEEP_OLD_MS, { signal: this.#signal });
+      await this.#drop([number]);
+    } catch (error) {
+      const { name } = options;
+      log.warn({ err: error, index: name, version: number }, 'an old version is left for the next rebuild() to drop');
+    }
   }
 
   /** Versions that were begun and given up, or replaced and not dropped. */
   async #dropOthers(old: Version, fresh: Version): Promise<void> {
-    const { versions } = this.#parts;
-    for (const [field, definition] of Object.entries(await versions.record())) {
-      const number = Number(/^version:(\d+)$/.exec(field)?.[1]);
-      if (!Number.isSafeInteger(number) || number === old.number || number === fresh.number) continue;
-      const other = await this.#versionOf(number, definition);
-      await this.#run((commands) => commands.hdel(versions.recordKey, field));
-      await other.engine.drop(other.place);
+    const numbers = Object.keys(await this.#parts.versions.record()).flatMap((field) => {
+      const number = /^(?:version|dropping):(\d+)$/.exec(field)?.[1];
+      return number === undefined ? [] : [Number(number)];
+    });
+    await this.#drop(numbers.filter((number) => number !== old.number && number !== fresh.number));
+  }
+
+  /** First for processes with other options, then for those that look seldom. */
+  async #drop(numbers: readonly number[]): Promise<void> {
+    if (numbers.length === 0) return;
+    const { versions, store, clock, followMs } = this.#parts;
+    const record = versions.recordKey;
+    for (const number of numbers) await this.#run((commands) => retireVersion(commands, { record }, { number }));
+    await clock.sleep(followMs * FOLLOWS_LATE, { signal: this.#signal });
+    const fields = await versions.record();
+    for (const number of numbers) {
+      const field = `dropping:${number}`;
+      await store.drop(await this.#versionOf(number, fields[field]));
+      await this.#run((commands) => commands.hdel(record, field));
     }
   }
 
   /** Copies what is noted now; what is noted meanwhile is left to the next time, or this would have no end. */
-  async #copyNoted(copy: VersionCopy, { dirty }: ShardKeys, phase: RebuildProgress['phase']): Promise<number> {
+  async #copyNoted(copy: VersionCopy, shard: ShardKeys, told: RebuildProgress['phase']): Promise<number> {
+    const { phase, dirty } = shard;
     const noted = await this.#run((commands) => commands.scard(dirty));
     for (let left = noted; left > 0; left -= VersionCopy.BATCH) {
-      const ids = await this.#run((commands) => commands.spop(dirty, Math.min(left, VersionCopy.BATCH)));
+      const args = { who: this.#who, most: Math.min(left, VersionCopy.BATCH) };
+      const ids = await this.#run((commands) => takeNoted(commands, { phase, dirty }, args));
+      if (!ids) throw this.#busy('another process rebuilds it');
       try {
-        await this.#copy(copy, ids, phase);
+        await this.#copy(copy, ids, told);
       } catch (error) {
         if (ids.length > 0) await this.#run((commands) => commands.sadd(dirty, ...ids));
         throw error;
@@ -223,25 +257,32 @@ class Rebuild {
   }
 
   async #copy(copy: VersionCopy, ids: readonly string[], phase: RebuildProgress['phase']): Promise<void> {
-    const { signal } = this.#options;
     for (let at = 0; at < ids.length; at += VersionCopy.BATCH) {
-      signal?.throwIfAborted();
-      await this.#keepLease();
+      this.#signal.throwIfAborted();
       const batch = ids.slice(at, at + VersionCopy.BATCH);
-      await copy.copy(batch, signal);
+      await copy.copy(batch, this.#signal);
       if (phase === 'copying') this.#documents += batch.length;
       this.#tell(phase);
     }
   }
 
+  /** A version in which something cannot be found is given up: the server never takes its count of failures back. */
+  async #checkWhole({ engine, place }: Version): Promise<void> {
+    await engine.settle(place, this.#signal);
+    if (!engine.lastFailure) return;
+    await this.#run((commands) => commands.hdel(this.#parts.versions.recordKey, 'building'));
+    throw indexFailed(place.searchIndex, engine.lastFailure);
+  }
+
   async #checkRecall(fresh: Version): Promise<void> {
-    const { minRecall, signal } = this.#options;
+    const { minRecall } = this.#options;
     if (minRecall === undefined) return;
     const { store, clock, options } = this.#parts;
-    const { recall } = await selfTest(fresh, store, clock, { signal });
-    if (recall >= minRecall) return;
+    const { recall } = await selfTest(fresh, store, clock, { signal: this.#signal });
+    if (recall === undefined && (await store.count(fresh.place)) === 0) return;
+    if (recall !== undefined && recall >= minRecall) return;
     const { name } = options;
-    const shown = recall.toFixed(3);
+    const shown = recall?.toFixed(3) ?? 'an unknown part';
     throw new MillraceError(
       'INDEX_FAILED',
       `vector index ${name}: the new version finds ${shown} of what is near, expected ${minRecall}. Raise m and efConstruction; the old version is still used`,
@@ -249,25 +290,36 @@ class Rebuild {
     );
   }
 
-  async #everyShard(old: Version, act: 'seal' | 'unseal' | 'close'): Promise<boolean> {
-    let isSo = true;
+  /** What became of the act, shard by shard. */
+  async #everyShard(old: Version, fresh: Version, act: 'begin' | 'seal' | 'unseal' | 'close'): Promise<boolean[]> {
+    const args = { act, who: this.#who, number: fresh.number, ttlMs: SEAL_MS };
+    const done: boolean[] = [];
     for (const { phase, seal, dirty } of old.place.shards) {
-      const args = { act, who: this.#who, ttlMs: SEAL_MS };
-      isSo = (await this.#run((commands) => sealShard(commands, { phase, seal, dirty }, args))) && isSo;
+      done.push(await this.#run((commands) => buildShard(commands, { phase, seal, dirty }, args)));
     }
-    return isSo;
+    return done;
   }
 
   async #keepLease(): Promise<void> {
     const args = { who: this.#who, ttlMs: LEASE_MS };
     const isHeld = await this.#run((commands) => keepLease(commands, { lease: this.#leaseKey }, args));
-    if (!isHeld) throw this.#busy(`vector index ${this.#parts.options.name}: another process rebuilds it`);
+    if (!isHeld) throw this.#busy('another process rebuilds it');
+  }
+
+  async #renewLease(done: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        await this.#parts.clock.sleep(RENEW_MS, { signal: done });
+        await this.#keepLease();
+      }
+    } catch (error) {
+      this.#lost.abort(error);
+    }
   }
 
   async #versionOf(number: number, definition: string | undefined): Promise<Version> {
-    const { versions, options } = this.#parts;
-    if (definition === undefined) throw this.#busy(`vector index ${options.name}: version ${number} is gone`);
-    return versions.make(number, decodeDefinition(definition));
+    if (definition === undefined) throw this.#busy(`version ${number} is gone`);
+    return this.#parts.versions.make(number, decodeDefinition(definition));
   }
 
   #run<T>(call: (commands: ScriptClient) => Promise<T>): Promise<T> {
@@ -279,7 +331,8 @@ class Rebuild {
     this.#options.onProgress?.({ documents: this.#documents, phase });
   }
 
-  #busy(message: string): MillraceError {
-    return new MillraceError('INDEX_BUSY', message, { name: this.#parts.options.name });
+  #busy(why: string): MillraceError {
+    const { name } = this.#parts.options;
+    return new MillraceError('INDEX_BUSY', `vector index ${name}: ${why}`, { name });
   }
 }

@@ -1,13 +1,16 @@
 /** The acts of an index that must be atomic, each one script; what they do to the keys stands at the top of each file. */
 import { defineScript } from '../redis/script.ts';
 
-/** What became of a write: `changed` when another one came in between; `sealed` and `closed` while and after a new version takes over. */
+/**
+ * What became of a write: `changed` when another one came in between; `sealed` and `closed` while and after a new version takes over. To
+ * whoever builds a version it is `closed` once another process builds it.
+ */
 export type WriteOutcome = 'written' | 'changed' | 'sealed' | 'closed';
 
 export const writeDocument = defineScript({
   file: 'vector/write-document.lua',
   keys: ['manifests', 'lists', 'phase', 'seal', 'dirty', '...targets'],
-  args: ['id', 'seen', 'manifest', 'list', '...steps'],
+  args: ['id', 'seen', 'manifest', 'list', 'builder', 'steps'],
   reply: (outcome: WriteOutcome) => outcome,
 });
 
@@ -29,11 +32,25 @@ export const nextVersion = defineScript({
   reply: (version: string) => Number(version),
 });
 
-export const sealShard = defineScript({
-  file: 'vector/seal-shard.lua',
+export const buildShard = defineScript({
+  file: 'vector/build-shard.lua',
   keys: ['phase', 'seal', 'dirty'],
-  args: ['act', 'who', 'ttlMs'],
+  args: ['act', 'who', 'number', 'ttlMs'],
   reply: (isSo: number) => isSo === 1,
+});
+
+export const takeNoted = defineScript({
+  file: 'vector/take-noted.lua',
+  keys: ['phase', 'dirty'],
+  args: ['who', 'most'],
+  reply: (ids: string[] | null) => ids ?? undefined,
+});
+
+export const retireVersion = defineScript({
+  file: 'vector/retire-version.lua',
+  keys: ['record'],
+  args: ['number'],
+  reply: (wasThere: number) => wasThere === 1,
 });
 
 export const takeOver = defineScript({

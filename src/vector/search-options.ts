@@ -1,7 +1,7 @@
 /** What searches of an index are asked, and what they give. */
 import { z } from 'zod';
 import { MillraceError } from '../errors.ts';
-import { checkOptions } from '../schema.ts';
+import { checkOptions, functionOption } from '../schema.ts';
 import type { FilterLike } from './filter.ts';
 import type { Metadata, VectorSchema } from './schema.ts';
 import type { VectorLike } from './vectors.ts';
@@ -33,9 +33,12 @@ interface CommonOptions<Schema extends VectorSchema> {
   filter?: FilterLike<Schema> | undefined;
   /** The least score. Default 0. */
   minScore?: number | undefined;
-  /** The best part of each document only. Default false; true for similar(). */
+  /** The best part of each document only. Default false; true for similar(), and always with a ranking of documents. */
   groupByDocument?: boolean | undefined;
-  /** How far the graph is looked through: more finds better and takes longer. selfTest() tells what it brings. Default by `k`. */
+  /**
+   * How far the graph is looked through: more finds better and takes longer. selfTest() tells what it brings. Default by `k`. The Query Engine
+   * does not take it for range().
+   */
   ef?: number | undefined;
   /** Whether the texts of the parts come too. Default true. */
   withText?: boolean | undefined;
@@ -59,7 +62,7 @@ export interface SearchOptions<Schema extends VectorSchema = VectorSchema> exten
    * another search gave (any engine).
    */
   hybrid?: HybridOptions | undefined;
-  /** Finds so many times as many parts, and ranks them by their vectors in full. Vector sets need `keepVectors` for it. */
+  /** Finds so many times as many parts, and ranks them by their vectors in full. Vector sets need `keepVectors` for it. Not with `hybrid`. */
   rescore?: number | undefined;
   /** Ranks hits anew, such as by a cross-encoder. */
   rerank?: Reranker | undefined;
@@ -71,7 +74,7 @@ export interface SearchOptions<Schema extends VectorSchema = VectorSchema> exten
 export interface HybridOptions {
   /** Words to look for. Default the text of the search. */
   text?: string | undefined;
-  /** Ids of documents, the best first. */
+  /** Ids of documents, the best first, instead of words. */
   ranking?: readonly string[] | undefined;
   /** How much of each list counts. Default 50, at least `k`. */
   window?: number | undefined;
@@ -135,19 +138,20 @@ const querySchema = {
   text: z.string().min(1).optional(),
   vector: z.custom<VectorLike>().optional(),
 };
+const hybridSchema = z
+  .strictObject({
+    text: z.string().min(1).optional(),
+    ranking: z.array(z.string()).max(MOST).optional(),
+    window: z.int().min(1).max(MOST).default(50),
+    constant: z.number().min(0).max(MOST).default(60),
+  })
+  .refine(({ text, ranking }) => text === undefined || ranking === undefined, 'expected a text or a ranking, got both');
 const searchSchema = z.strictObject({
   ...commonShape,
   ...querySchema,
-  hybrid: z
-    .strictObject({
-      text: z.string().min(1).optional(),
-      ranking: z.array(z.string()).max(MOST).optional(),
-      window: z.int().min(1).max(MOST).default(50),
-      constant: z.number().min(0).max(MOST).default(60),
-    })
-    .optional(),
+  hybrid: hybridSchema.optional(),
   rescore: z.number().min(1).max(100).optional(),
-  rerank: z.custom<Reranker>((value) => typeof value === 'function', 'expected a function').optional(),
+  rerank: functionOption.optional(),
   rerankFrom: z.int().min(1).max(MOST).optional(),
 });
 const similarSchema = z.strictObject(commonShape);
@@ -171,7 +175,7 @@ const textSchema = z.strictObject({
 });
 
 /** A search, as it is worked with. */
-export type ParsedSearch = Readonly<z.output<typeof searchSchema>>;
+export type ParsedSearch = Omit<Readonly<z.output<typeof searchSchema>>, 'rerank'> & { rerank?: Reranker | undefined };
 export type ParsedSimilar = Readonly<z.output<typeof similarSchema>>;
 export type ParsedRange = Readonly<z.output<typeof rangeSchema>>;
 export type ParsedTextSearch = Readonly<z.output<typeof textSchema>>;
@@ -180,6 +184,10 @@ export type ParsedTextSearch = Readonly<z.output<typeof textSchema>>;
 export function parseSearch(options: unknown): ParsedSearch {
   const checked = checkOptions(searchSchema, options, 'search');
   checkQuery('search', checked);
+  const { hybrid, rescore, groupByDocument } = checked;
+  if (hybrid && rescore !== undefined) throw invalid('search: rescore: expected none beside hybrid');
+  if (hybrid?.ranking && groupByDocument === false)
+    throw invalid('search: groupByDocument: expected true beside hybrid.ranking, which is of documents');
   return checked;
 }
 
@@ -202,5 +210,9 @@ export function parseTextSearch(options: unknown): ParsedTextSearch {
 
 function checkQuery(what: string, { text, vector }: { text?: string | undefined; vector?: unknown }): void {
   if (text !== undefined || vector !== undefined) return;
-  throw new MillraceError('OPTIONS_INVALID', `${what}: expected a text or a vector, got neither`, {});
+  throw invalid(`${what}: expected a text or a vector, got neither`);
+}
+
+function invalid(message: string): MillraceError {
+  return new MillraceError('OPTIONS_INVALID', message, {});
 }

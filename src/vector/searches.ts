@@ -3,7 +3,7 @@ import { MillraceError } from '../errors.ts';
 import { embedAll, type Embedder } from './embedder.ts';
 import { byScore, type Found, type TextQuery } from './engine.ts';
 import { checkFilter, type Filter, type FilterLike } from './filter.ts';
-import { matchesFilter } from './filter-match.ts';
+import { checkMatchable, matchesFilter } from './filter-match.ts';
 import { fuseRanks } from './fusion.ts';
 import { chunkOf, documentOf, shardOf } from './layout.ts';
 import { firstMetadata } from './manifest.ts';
@@ -27,7 +27,7 @@ export interface SearchParts {
   readonly embedder: Embedder | undefined;
 }
 
-/** How many parts are looked for at first, for each document that is wanted; and in all, at most. */
+/** How many parts are looked for at first, for each document that is wanted; and in all, at most, unless more are wanted. */
 const PARTS_PER_DOCUMENT = 3;
 const MORE_PARTS = 4;
 const MOST_PARTS = 5_000;
@@ -93,9 +93,10 @@ export class Searches {
 
   async #prepare(
     version: Version,
-    query: Pick<ParsedSearch, 'text' | 'vector' | 'filter' | 'signal'>,
+    query: Pick<ParsedSearch, 'text' | 'vector' | 'filter' | 'signal'> & Partial<Pick<ParsedSearch, 'hybrid'>>,
   ): Promise<{ filter: Filter | undefined; vector: Float32Array }> {
     const filter = filterOf(version, query.filter);
+    if (filter && query.hybrid?.ranking) checkMatchable(filter, 'a hybrid search with a ranking');
     const { metric, dimensions } = version.definition;
     const given = query.vector ?? (await this.#embed(query.text as string, query.signal));
     const vector = checkVector(given, dimensions, 'the vector of the query');
@@ -120,7 +121,8 @@ export class Searches {
     except?: string,
   ): Promise<SearchHit[]> {
     const { k, groupByDocument, minScore, ef, withText, isRange = false } = query;
-    let take = Math.ceil(k * rescore * (groupByDocument ? PARTS_PER_DOCUMENT : 1));
+    const most = Math.max(k, MOST_PARTS);
+    let take = Math.min(most, Math.ceil(k * rescore * (groupByDocument ? PARTS_PER_DOCUMENT : 1)));
     for (;;) {
       const asked = {
         vector,
@@ -133,14 +135,14 @@ export class Searches {
         withText,
       };
       const found = await version.engine.search(version.place, asked);
-      const isAll = found.length < take || take >= MOST_PARTS;
+      const isAll = found.length < take || take >= most;
       const scored = rescore > 1 ? await this.#rescored(version, vector, found) : found;
       const hits = scored
         .filter(({ score, chunk }) => score >= minScore && (except === undefined || documentOf(chunk) !== except))
         .map((one) => hitOf(one));
       const kept = groupByDocument ? firstOfEach(hits) : hits;
       if (kept.length >= k || isAll) return kept.slice(0, k);
-      take = Math.min(MOST_PARTS, take * MORE_PARTS);
+      take = Math.min(most, take * MORE_PARTS);
     }
   }
 

@@ -1,5 +1,7 @@
 /** How much of what an exact search finds the usual one finds too: measured on the index as it is, with queries near to its own vectors. */
+import { z } from 'zod';
 import type { Clock } from '../clock.ts';
+import { checkOptions } from '../schema.ts';
 import { chunkOf, shardOf } from './layout.ts';
 import type { DocumentStore } from './store.ts';
 import { normalise } from './vectors.ts';
@@ -7,10 +9,10 @@ import type { Version } from './versions.ts';
 
 /** What a self-test found. */
 export interface SelfTestReport {
-  /** Of the nearest that there are, how many were found: 0 to 1, over all queries. */
-  readonly recall: number;
+  /** Of the nearest that there are, how many were found: 0 to 1, over all queries. Undefined where there is nothing to find. */
+  readonly recall: number | undefined;
   /** Of the query that fared worst. */
-  readonly worst: number;
+  readonly worst: number | undefined;
   /** How many queries were made; fewer than asked for where the index is small. */
   readonly queries: number;
   readonly k: number;
@@ -22,9 +24,9 @@ export interface SelfTestReport {
 
 /** What is tested. */
 export interface SelfTestOptions {
-  /** How many queries to make. Default 100. */
+  /** How many queries to make. Default 100; up to 10,000. */
   sample?: number | undefined;
-  /** How many are to be found by each. Default 10. */
+  /** How many are to be found by each. Default 10; up to 1,000. */
   k?: number | undefined;
   /** How far the graph is looked through. Default what search() does. */
   ef?: number | undefined;
@@ -38,12 +40,21 @@ const MOST_SEEN = 20_000;
 /** Scores come rounded; what scores like the last one is as good as it. */
 const SAME_SCORE = 1e-6;
 
+const optionsSchema = z.strictObject({
+  sample: z.int().min(1).max(10_000).default(100),
+  k: z.int().min(1).max(1_000).default(10),
+  ef: z.int().min(1).max(100_000).optional(),
+  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+});
+
+/** @throws MillraceError OPTIONS_INVALID */
 export async function selfTest(
   version: Version,
   store: DocumentStore,
   clock: Clock,
-  { sample = 100, k = 10, ef, signal }: SelfTestOptions,
+  options: SelfTestOptions,
 ): Promise<SelfTestReport> {
+  const { sample, k, ef, signal } = checkOptions(optionsSchema, options, 'selfTest');
   const recalls: number[] = [];
   const searchMs: number[] = [];
   const exactMs: number[] = [];
@@ -63,8 +74,8 @@ export async function selfTest(
     if (exact.length > 0) recalls.push(Math.min(1, right / exact.length));
   }
   return {
-    recall: recalls.length === 0 ? 1 : recalls.reduce((sum, recall) => sum + recall, 0) / recalls.length,
-    worst: recalls.length === 0 ? 1 : Math.min(...recalls),
+    recall: recalls.length === 0 ? undefined : recalls.reduce((sum, recall) => sum + recall, 0) / recalls.length,
+    worst: recalls.length === 0 ? undefined : Math.min(...recalls),
     queries: recalls.length,
     k,
     ef,

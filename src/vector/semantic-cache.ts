@@ -5,7 +5,8 @@
  * the embedder: measure it on real questions, because a wrong answer is worse than none. Whatever else decides an answer (the user, the
  * model, the language) belongs into `scope`: answers of another scope are never given.
  * Keys: an index of the questions, see layout.ts, and `P:vector:{NAME}:answer:ID`, STRING, the answer, which expires by itself. The question
- * of an expired answer is removed when a search meets it, and by sweep().
+ * of an expired answer is removed when a search meets it, and by sweep(), which set() does once a `ttl`: so there are never more questions
+ * than are asked in twice that time.
  * Redis down: calls reject within `deadline` of the vectors.
  */
 import { createHash } from 'node:crypto';
@@ -81,6 +82,7 @@ export class SemanticCache {
   readonly #threshold: number;
   readonly #ttlMs: number;
   readonly #clock: Clock;
+  #sweptAtMs: number;
 
   /** @throws MillraceError OPTIONS_INVALID */
   constructor(vectors: Vectors, options: SemanticCacheOptions) {
@@ -98,6 +100,7 @@ export class SemanticCache {
     this.#threshold = threshold;
     this.#ttlMs = ttl;
     this.#clock = clock;
+    this.#sweptAtMs = clock.monotonicMs();
   }
 
   /**
@@ -149,16 +152,18 @@ export class SemanticCache {
     const { outcomes } = await this.#index.upsert([{ id, text: question, metadata }], { signal });
     const error = outcomes[0]?.error;
     if (error) throw error;
+    if (this.#clock.monotonicMs() - this.#sweptAtMs >= this.#ttlMs) await this.sweep({ signal });
   }
 
   /**
-   * Removes the questions whose answers have expired; a job may do so once in a while. One whose answer lives goes by mistake only if the
+   * Removes the questions whose answers have expired; set() does so by itself once a `ttl`. One whose answer lives goes by mistake only if the
    * clock of its writer was behind, and is asked again then.
    *
    * @example
    * const removed = await cache.sweep();
    */
   async sweep({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<number> {
+    this.#sweptAtMs = this.#clock.monotonicMs();
     return this.#index.deleteByFilter({ op: 'lt', field: 'expiresAt', value: this.#clock.wallMs() }, { signal });
   }
 }

@@ -1,11 +1,13 @@
 /** The documents of one index: their manifests read, and written together with the commands of an engine. */
 import { createBatch, type Batch } from '../redis/batch.ts';
 import type { Guard } from '../redis/guard.ts';
-import type { ScriptClient, ScriptValue } from '../redis/script.ts';
-import { shardOf, type Place, type ShardKeys } from './layout.ts';
+import type { ScriptClient } from '../redis/script.ts';
+import type { ChunkNames } from './engine.ts';
+import { chunkOf, shardOf, type Place, type ShardKeys } from './layout.ts';
 import { decodeManifest, splitList, type Manifest, type StoredManifest } from './manifest.ts';
 import { writeDocument, type WriteOutcome } from './scripts.ts';
-import type { Command } from './search-port.ts';
+import type { Argument, Command } from './search-port.ts';
+import type { Version } from './versions.ts';
 
 /** A document that is there. */
 export interface StoredDocument {
@@ -27,6 +29,10 @@ export interface PlannedWrite {
 
 /** How many documents are read in one step of a scan. */
 const SCAN_COUNT = 500;
+/** Of what stands before each value of a step. */
+const LENGTH_BYTES = 4;
+/** How long a dropped version goes on refusing writes of a process that was away. */
+const REFUSED_FOR_MS = 30 * 24 * 3_600_000;
 
 export class DocumentStore {
   readonly #commands: () => ScriptClient;
@@ -64,18 +70,21 @@ export class DocumentStore {
     return documents;
   }
 
-  /** Writes each; what became of it, in the order given. A write that failed has its error in its place. */
-  async write(place: Place, writes: readonly PlannedWrite[]): Promise<Array<WriteOutcome | Error>> {
+  /**
+   * Writes each; what became of it, in the order given. A write that failed has its error in its place.
+   *
+   * @param builder Who builds the version, if it is one that is built; empty for one that is used.
+   */
+  async write(place: Place, writes: readonly PlannedWrite[], builder: string): Promise<Array<WriteOutcome | Error>> {
     const batch = createBatch(this.#commands());
     const answers = writes.map(({ id, seen, stored, steps }) => {
       const { manifests, lists, phase, seal, dirty } = shardOf(place, id);
-      const targets: string[] = [];
-      const laidOut = steps.flatMap((command) => layOut(command, targets));
+      const { targets, bytes } = layOut(steps);
       const { manifest = '', list = '' } = stored ?? {};
       return batch.run(
         writeDocument,
         { manifests, lists, phase, seal, dirty, targets },
-        { id, seen, manifest, list, steps: laidOut },
+        { id, seen, manifest, list, builder, steps: bytes },
       );
     });
     await this.#guard.run(() => batch.send());
@@ -99,6 +108,26 @@ export class DocumentStore {
         }
         if (entries.length > 0) yield entries;
       } while (cursor !== '0');
+    }
+  }
+
+  /** Removes a version that nobody reads any more. When it is cut off, it can be done again. */
+  async drop({ place, engine }: Pick<Version, 'place' | 'engine'>): Promise<void> {
+    await this.#send((batch) =>
+      place.shards.map(({ phase }) => batch.command('SET', phase, 'closed', 'PX', REFUSED_FOR_MS)),
+    );
+    await engine.drop(place, this.#chunks(place));
+    await this.#send((batch) =>
+      place.shards.map(({ manifests, lists, seal, dirty }) => batch.command('UNLINK', manifests, lists, seal, dirty)),
+    );
+  }
+
+  async *#chunks(place: Place): AsyncGenerator<ChunkNames> {
+    for await (const entries of this.scan(place)) {
+      const ids = entries.map(([id]) => id);
+      for (const { id, chunkIds } of (await this.read(place, ids)).values()) {
+        yield { shard: shardOf(place, id), names: chunkIds.map((chunkId) => chunkOf(id, chunkId)) };
+      }
     }
   }
 
@@ -130,9 +159,20 @@ function byShard(place: Place, ids: readonly string[]): Array<readonly [ShardKey
   return [...groups];
 }
 
-/** A command as a step of the script: its name, the number of its target, the count of the rest, the rest. */
-function layOut([name, key, ...rest]: Command, targets: string[]): ScriptValue[] {
-  let target = targets.indexOf(key as string) + 1;
-  if (target === 0) target = targets.push(key as string);
-  return [name as string, target, rest.length, ...rest];
+/** Steps as write-document.lua takes them, and the keys that they work on. */
+function layOut(steps: readonly Command[]): { targets: string[]; bytes: Buffer } {
+  const targets: string[] = [];
+  const values: Argument[] = [];
+  for (const [name, key, ...rest] of steps) {
+    let target = targets.indexOf(key as string) + 1;
+    if (target === 0) target = targets.push(key as string);
+    values.push(name as string, String(target), String(rest.length), ...rest);
+  }
+  const bytes = Buffer.allocUnsafe(values.reduce((sum, value) => sum + LENGTH_BYTES + Buffer.byteLength(value), 0));
+  let at = 0;
+  for (const value of values) {
+    at = bytes.writeUInt32LE(Buffer.byteLength(value), at);
+    at += typeof value === 'string' ? bytes.write(value, at) : value.copy(bytes, at);
+  }
+  return { targets, bytes };
 }

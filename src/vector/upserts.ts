@@ -33,6 +33,8 @@ export interface UpsertParts {
   readonly embedder: Embedder | undefined;
   readonly clock: Clock;
   readonly meter: VectorMeter;
+  /** Who builds the version that is written; left out for the one that is used. */
+  readonly builder?: string;
 }
 
 /** How often a document is planned again because another write came in between. */
@@ -50,6 +52,8 @@ interface Job {
   readonly id: string;
   /** Undefined removes it. */
   readonly target: PreparedDocument | undefined;
+  /** Whether what is there is to be touched at all. */
+  readonly mayChange: (there: StoredDocument) => boolean;
   readonly vectors: Map<string, Float32Array>;
   embedded: number;
   plans: number;
@@ -64,13 +68,20 @@ export class Upserts {
 
   /** Writes documents, each with its own outcome, in the order given. No id may come twice. */
   async write(targets: readonly PreparedDocument[], signal?: AbortSignal): Promise<UpsertOutcome[]> {
-    const jobs = targets.map((target): Job => ({ id: target.id, target, vectors: new Map(), embedded: 0, plans: 0 }));
-    return this.#run(jobs, signal);
+    return this.#run(
+      targets.map((target) => jobOf(target.id, target)),
+      signal,
+    );
   }
 
-  /** Removes documents. @returns how many were there */
-  async remove(ids: readonly string[], signal?: AbortSignal): Promise<number> {
-    const jobs = ids.map((id): Job => ({ id, target: undefined, vectors: new Map(), embedded: 0, plans: 0 }));
+  /**
+   * Removes documents.
+   *
+   * @param isMeant Asked of what is there when it is removed; a document may have become another one meanwhile.
+   * @returns how many were there
+   */
+  async remove(ids: readonly string[], signal?: AbortSignal, isMeant: Job['mayChange'] = () => true): Promise<number> {
+    const jobs = ids.map((id) => jobOf(id, undefined, isMeant));
     const outcomes = await this.#run(jobs, signal);
     const fault = outcomes.find(({ error }) => error)?.error;
     if (fault) throw fault;
@@ -108,7 +119,7 @@ export class Upserts {
     );
     const changed = jobs.filter((job) => {
       const stored = there.get(job.id);
-      const isSame = job.target ? isUnchanged(job.target, stored) : !stored;
+      const isSame = job.target ? isUnchanged(job.target, stored) : !stored || !job.mayChange(stored);
       if (isSame) outcomes.set(job.id, done(job, job.plans > 0 && job.target ? 'updated' : 'unchanged', 0));
       return !isSame;
     });
@@ -201,6 +212,7 @@ export class Upserts {
       const outcomes = await this.#parts.store.write(
         place,
         now.map(({ plan, at }) => plan.writes[at] as WritePlan['writes'][number]),
+        this.#parts.builder ?? '',
       );
       for (const [index, entry] of now.entries()) {
         const outcome = outcomes[index] as Exclude<(typeof outcomes)[number], undefined>;
@@ -218,6 +230,10 @@ export class Upserts {
       { name, version: number },
     );
   }
+}
+
+function jobOf(id: string, target?: PreparedDocument, mayChange: Job['mayChange'] = () => true): Job {
+  return { id, target, mayChange, vectors: new Map(), embedded: 0, plans: 0 };
 }
 
 function done(job: Job, status: UpsertOutcome['status'], removedChunks: number): UpsertOutcome {

@@ -14,9 +14,11 @@ import type { Logger } from '../log.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { ScriptClient } from '../redis/script.ts';
 import { checkId, prepareDocument, type PreparedDocument, type VectorItem } from './documents.ts';
+import { indexFailed, type IndexFailure } from './engine.ts';
 import { checkFilter, type FilterLike } from './filter.ts';
-import { matchesFilter } from './filter-match.ts';
-import { firstMetadata } from './manifest.ts';
+import { checkMatchable, matchesFilter } from './filter-match.ts';
+import { documentOf, shardOf } from './layout.ts';
+import { firstMetadata, type Manifest } from './manifest.ts';
 import type { ParsedIndexOptions } from './options.ts';
 import { rebuildIndex, type RebuildOptions, type RebuildReport } from './rebuild.ts';
 import type { Metadata, VectorSchema } from './schema.ts';
@@ -127,6 +129,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<UpsertReport> {
     const version = await this.#version();
+    const failureBefore = version.engine.lastFailure;
     const outcomes: UpsertOutcome[] = [];
     let batch = new Map<string, PreparedDocument>();
     let places: Array<string | UpsertOutcome> = [];
@@ -157,8 +160,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     }
     await flush();
     await underWay;
-    const report = reportOf(outcomes);
-    if (report.added + report.updated > 0) await version.engine.settle(version.place, signal);
+    const report = reportOf(await this.#settled(outcomes, failureBefore, signal));
     for (const status of ['added', 'updated', 'unchanged', 'failed'] as const)
       this.#parts.meter.upserted(status, report[status]);
     return report;
@@ -212,8 +214,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     const query = parseTextSearch(options);
     if (typeof text !== 'string' || text === '')
       throw new MillraceError('OPTIONS_INVALID', 'searchText: expected a text', {});
-    const result = await this.#searched('text', (version) => this.#searches.searchText(version, text, query));
-    return result;
+    return this.#searched('text', (version) => this.#searches.searchText(version, text, query));
   }
 
   /**
@@ -237,7 +238,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
   }
 
   /**
-   * Removes the documents that pass; it looks at every document for that.
+   * Removes the documents that pass; it looks at every document for that, and again when it removes it.
    *
    * @example
    * await index.deleteByFilter((f) => f.lt('year', 2020));
@@ -248,19 +249,15 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     filter: FilterLike<Schema>,
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<number> {
-    const { store } = this.#parts;
     const { schema, place } = await this.#version();
     const checked = checkFilter(schema, filter as FilterLike<VectorSchema>);
+    checkMatchable(checked, 'deleteByFilter()');
+    const passes = ({ manifest }: { manifest: Manifest }): boolean =>
+      matchesFilter(checked, JSON.parse(firstMetadata(manifest)) as Record<string, unknown>);
     let removed = 0;
-    for await (const entries of store.scan(place)) {
-      const passing = entries.filter(([, manifest]) =>
-        matchesFilter(checked, JSON.parse(firstMetadata(manifest)) as Record<string, unknown>),
-      );
-      if (passing.length > 0)
-        removed += await this.delete(
-          passing.map(([id]) => id),
-          { signal },
-        );
+    for await (const entries of this.#parts.store.scan(place)) {
+      const passing = entries.filter(([, manifest]) => passes({ manifest })).map(([id]) => id);
+      removed += await this.#upserts.remove(passing, signal, passes);
     }
     return removed;
   }
@@ -346,29 +343,43 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     }
   }
 
+  /** The outcomes, once what was written can be found. A document that the server took but could not index has failed. */
+  async #settled(
+    outcomes: readonly UpsertOutcome[],
+    before: IndexFailure | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly UpsertOutcome[]> {
+    if (!outcomes.some(isWritten)) return outcomes;
+    const { engine, place } = await this.#version();
+    await engine.settle(place, signal);
+    const { lastFailure } = engine;
+    if (!lastFailure || lastFailure === before) return outcomes;
+    const error = indexFailed(place.searchIndex, lastFailure);
+    this.#parts.log.warn({ err: error, index: this.name }, error.message);
+    const failed = documentOf(lastFailure.key ?? '');
+    return outcomes.map((outcome) =>
+      isWritten(outcome) && `${shardOf(place, outcome.id).chunkPrefix}${outcome.id}` === failed
+        ? { ...outcome, status: 'failed', error }
+        : outcome,
+    );
+  }
+
   #prepare(version: Version, item: VectorItem<Schema>): PreparedDocument | UpsertOutcome {
     const { options } = this.#parts;
     const { schema, definition } = version;
     const { name, embedder, chunker } = options;
     try {
-      return prepareDocument(item, {
-        name,
-        schema,
-        dimensions: definition.dimensions,
-        embedder,
-        chunker,
-      });
+      return prepareDocument(item, { name, schema, dimensions: definition.dimensions, embedder, chunker });
     } catch (error) {
       if (!isMillraceError(error)) throw error;
-      return {
-        id: String((item as { id?: unknown } | null)?.id),
-        status: 'failed',
-        embedded: 0,
-        removedChunks: 0,
-        error,
-      };
+      const id = String((item as { id?: unknown } | null)?.id);
+      return { id, status: 'failed', embedded: 0, removedChunks: 0, error };
     }
   }
+}
+
+function isWritten({ status }: UpsertOutcome): boolean {
+  return status === 'added' || status === 'updated';
 }
 
 function reportOf(outcomes: readonly UpsertOutcome[]): UpsertReport {

@@ -23,7 +23,7 @@ import type { Engine } from './engine.ts';
 import type { Layout, Place } from './layout.ts';
 import type { ParsedIndexOptions } from './options.ts';
 import { compileSchema, type CompiledSchema } from './schema.ts';
-import { openIndex } from './scripts.ts';
+import { openIndex, takeOver } from './scripts.ts';
 
 /** So many times `follow` a process may have missed that another version took over. */
 export const FOLLOWS_LATE = 5;
@@ -92,6 +92,7 @@ export class Versions {
 
   /** The version that writes go to after this one has refused them. @throws MillraceError INDEX_MISMATCH */
   async after(closed: Version): Promise<Version> {
+    await this.replace(closed);
     const version = await this.refresh();
     if (version.number !== closed.number) return version;
     const record = await this.record();
@@ -102,6 +103,25 @@ export class Versions {
       throw mismatch(this.#parts.options.name, number, differences(there, this.#own(there.engine)));
     }
     return version;
+  }
+
+  /**
+   * Lets the version take over that this one is closed for, if all of its shards are. Whoever finds it so does it, since the process that
+   * closed them may have died.
+   */
+  async replace(closed: Version): Promise<void> {
+    const { commands, guard } = this.#parts;
+    const phases = await Promise.all(closed.place.shards.map(({ phase }) => guard.run(() => commands().get(phase))));
+    const [closedFor, ...others] = new Set(phases.map((phase) => /^closed (\d+)$/.exec(phase ?? '')?.[1]));
+    if (closedFor === undefined || others.length > 0) return;
+    const record = await this.record();
+    const definition = record[`version:${closedFor}`];
+    if (definition === undefined || record['current'] !== String(closed.number)) return;
+    const { place, engine } = await this.make(Number(closedFor), decodeDefinition(definition));
+    await Promise.all(place.shards.map(({ seal }) => guard.run(() => commands().del(seal))));
+    const numbers = { old: closed.number, new: closedFor };
+    await guard.run(() => takeOver(commands(), { record: this.recordKey }, numbers));
+    await engine.announce(place);
   }
 
   /** The record of the index, as the server has it. */

@@ -14,9 +14,26 @@ if (queryEngineUrl === undefined) {
   );
 }
 
-const SCHEMA = { lang: 'tag', labels: 'tags', year: { type: 'number', sortable: true }, note: 'text' } as const;
+const SCHEMA = {
+  lang: 'tag',
+  labels: 'tags',
+  year: { type: 'number', sortable: true },
+  isFree: 'boolean',
+  note: 'text',
+  place: 'geo',
+  weight: 'tag', // Named like an option of FT.CREATE.
+} as const;
 type Options = Partial<IndexOptions<typeof SCHEMA>>;
 let runs = 0;
+
+function vectorAt(degrees: number): number[] {
+  const angle = (degrees * Math.PI) / 180;
+  return [Math.cos(angle), Math.sin(angle)];
+}
+
+function many(lang: string) {
+  return Array.from({ length: 40 }, (_none, at) => ({ id: String(at), text: `text ${at}`, metadata: { lang } }));
+}
 
 /** The same for both engines. */
 function contract(redis: () => RedisOptions, more: Options): void {
@@ -92,12 +109,74 @@ function contract(redis: () => RedisOptions, more: Options): void {
     expect(await found((f) => f.or(f.eq('lang', 'fr'), f.gte('year', 2_020)))).toBe('long renard');
     expect(await found((f) => f.not(f.exists('year')))).toBe('bare');
     expect(await found((f) => f.exists('lang'))).toBe('fox renard');
+    await index.upsert([
+      { id: 'free', text: 'one', metadata: { isFree: true, weight: 'heavy' } },
+      { id: 'dear', text: 'one', metadata: { isFree: false, weight: 'light' } },
+    ]);
+    expect(await found((f) => f.eq('isFree', true))).toBe('free');
+    expect(await found((f) => f.and(f.exists('isFree'), f.ne('isFree', true)))).toBe('dear');
+    expect(await found((f) => f.eq('weight', 'light'))).toBe('dear');
+    await expect(found((f) => f.between('year', 2, 1))).rejects.toMatchObject({ code: 'FILTER_INVALID' });
+  });
+
+  test('the least score is kept to, to the border, by searches and by ranges', async () => {
+    const { index } = await open({ embedder: undefined, dimensions: 2, chunker: undefined, quantisation: 'none' });
+    const angles = [0, 30, 60, 90, 180];
+    await index.upsert(angles.map((degrees) => ({ id: String(degrees), vector: vectorAt(degrees) })));
+    for (const [minScore, expected] of [
+      [0, '0 30 60 90 180'],
+      [0.499, '0 30 60 90'],
+      [0.501, '0 30 60'],
+      [0.749, '0 30 60'],
+      [0.751, '0 30'],
+      [0.999, '0'],
+    ] as const) {
+      const hits = await index.search({ vector: vectorAt(0), minScore });
+      expect(hits.map(({ id }) => id).join(' ')).toBe(expected);
+      expect(await index.range({ vector: vectorAt(0), minScore })).toEqual(hits);
+    }
+    await index.upsert([
+      { id: 'long', vector: [0, -1e25] },
+      { id: 'short', vector: [1e-25, -1e-25], text: 'with a text' },
+    ]);
+    const best = async (vector: number[]) => (await index.search({ vector, k: 1 }))[0];
+    expect(await best([0, -1])).toMatchObject({ id: 'long', score: expect.closeTo(1, 4) as number });
+    expect(await best([1, -1])).toMatchObject({
+      id: 'short',
+      text: 'with a text',
+      score: expect.closeTo(1, 4) as number,
+    });
+    await index.upsert([{ id: 'short', vector: [1, -1] }]);
+    expect(await best([1, -1])).toMatchObject({ id: 'short', text: undefined });
+  });
+
+  test('texts of several lines and of any script come back as they were', async () => {
+    const { index } = await open({ chunker: undefined });
+    const texts = [
+      'first line\nsecond\r\nthird\tword',
+      'don’t “quote” — a\\b',
+      '吾輩は猫である。',
+      '"quoted"',
+      'été 😀',
+    ];
+    expect(await index.upsert(texts.map((text) => ({ id: text, text })))).toMatchObject({ added: texts.length });
+    const hits = await index.search({ text: 'anything', k: 10 });
+    expect(new Set(hits.map(({ text }) => text))).toEqual(new Set(texts));
+  });
+
+  test('deleteByFilter() removes no document that another writer has made another one meanwhile', async () => {
+    const { index, prefix } = await open();
+    const writer = (await open({}, prefix)).index;
+    await index.upsert(many('old'));
+    await Promise.all([index.deleteByFilter((f) => f.eq('lang', 'old')), writer.upsert(many('new'))]);
+    const left = await index.search({ text: 'text', k: 100 });
+    expect(left.map(({ metadata }) => metadata.lang)).toEqual(Array.from({ length: 40 }, () => 'new'));
   });
 
   test('more than ten are found when more are asked for, and as many as there are of a range', async () => {
     const { index } = await open();
-    const many = Array.from({ length: 60 }, (_none, at) => ({ id: `n${at}`, text: `common word number${at}` }));
-    expect(await index.upsert(many)).toMatchObject({ added: 60 });
+    const common = Array.from({ length: 60 }, (_none, at) => ({ id: `n${at}`, text: `common word number${at}` }));
+    expect(await index.upsert(common)).toMatchObject({ added: 60 });
     expect(await index.search({ text: 'common word', k: 25 })).toHaveLength(25);
     expect(await index.range({ text: 'common word', minScore: 0.85 })).toHaveLength(60);
     expect(await index.range({ text: 'common word', minScore: 0.85, limit: 7 })).toHaveLength(7);
@@ -161,7 +240,55 @@ describe.runIf(queryEngineUrl !== undefined)('the Query Engine', () => {
       expect((await index.searchText('leafy', { k: 1 })).total).toBe(12);
       expect((await index.search({ text: 'red car', k: 1, hybrid: {} }))[0]).toMatchObject({ id: 'car' });
       expect(await index.search({ text: 'tree', k: 20, filter: (f) => f.text('note', 'leafy') })).toHaveLength(12);
+      const filtered = await index.search({ text: 'green tree', k: 20, hybrid: {}, filter: (f) => f.lt('year', 3) });
+      expect(filtered.map(({ id }) => id).toSorted()).toEqual(['0', '1', '2']);
     });
+
+    test('words are found whatever stands between them and however common they are; places by their distance', async () => {
+      const index = indexNamed('words-of-any-kind', { embedder: wordEmbedder(128) });
+      await index.upsert([
+        {
+          id: 'hamlet',
+          text: 'to be\nor not—to be; don’t “ask” a\\b',
+          metadata: { note: 'sour\ngrapes', place: { lat: 52.5, lon: 13.4 } },
+        },
+        { id: 'other', text: 'the grapes', metadata: { note: 'the', place: { lat: 48.1, lon: 11.6 } } },
+      ]);
+      for (const words of ['to be or not to be', 'be or', 'don’t', 'ask', 'b', 'sour grapes'])
+        expect(
+          (await index.searchText(words)).hits.map(({ id }) => id),
+          words,
+        ).toEqual(['hamlet']);
+      type Filter = NonNullable<Parameters<typeof index.search>[0]['filter']>;
+      const found = async (filter: Filter): Promise<string> =>
+        (await index.search({ text: 'any', k: 5, filter }))
+          .map(({ id }) => id)
+          .toSorted()
+          .join(' ');
+      expect(await found((f) => f.text('note', 'the'))).toBe('other');
+      expect(await found((f) => f.not(f.text('note', 'the')))).toBe('hamlet');
+      expect(await found((f) => f.text('note', 'grapes'))).toBe('hamlet');
+      expect(await found((f) => f.near('place', { lat: 52.4, lon: 13.1 }, 50_000))).toBe('hamlet');
+      expect(await found((f) => f.not(f.near('place', { lat: 52.4, lon: 13.1 }, 50_000)))).toBe('other');
+    });
+
+    test('the other metrics rank as they should, on one scale', async () => {
+      const vectors = { near: [0.8, 0.6], same: [1, 0], opposite: [-1, 0] };
+      for (const metric of ['l2', 'ip'] as const) {
+        const index = indexNamed(`metric-${metric}`, { metric, dimensions: 2 });
+        await index.upsert(Object.entries(vectors).map(([id, vector]) => ({ id, vector })));
+        const hits = await index.search({ vector: [1, 0] });
+        expect(hits.map(({ id }) => id)).toEqual(['same', 'near', 'opposite']);
+        expect(hits[0]).toMatchObject({
+          score: expect.closeTo(1, 4) as number,
+          distance: expect.closeTo(0, 4) as number,
+        });
+        expect((await index.range({ vector: [1, 0], minScore: 0.7 })).map(({ id }) => id)).toEqual(['same', 'near']);
+      }
+    });
+
+    const indexNamed = (name: string, options: Options) =>
+      ownedVectorsOnce().vectors.index({ name, schema: SCHEMA, engine: 'query-engine', ...more, ...options });
     const ownedVectorsOf = ownedVectors();
     const ownedVectorsOnce = () => ownedVectorsOf(queryEngine(), { prefix: `contract-${process.pid}-${++runs}` });
   });

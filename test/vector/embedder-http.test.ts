@@ -3,7 +3,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock, type Clock } from '../../src/clock.ts';
 import { isMillraceError } from '../../src/errors.ts';
 import type { Embedder } from '../../src/vector/embedder.ts';
-import { batchesOf } from '../../src/vector/embedders/batches.ts';
 import { httpEmbedder } from '../../src/vector/embedders/http-embedder.ts';
 import type { HttpEmbedderOptions } from '../../src/vector/embedders/http-options.ts';
 import { answer, EmbeddingServer, plainVector, refuse } from '../support/embedding-server.ts';
@@ -301,6 +300,31 @@ describe('a refusal', () => {
     expect(server.requests).toHaveLength(1);
   });
 
+  test.each([
+    [502, (said: string) => `{"error":"${said}"}`],
+    [401, (said: string) => `${'x'.repeat(290)} ${said}`], // Where the message ends in the midst of it.
+    [200, (said: string) => said],
+    [200, (said: string) => JSON.stringify({ detail: said })],
+  ])('(%i) that repeats what it was sent tells neither key nor header, in whatever form', async (status, bodyOf) => {
+    const headers = { 'api-key': 'gate-"secret"-2', 'x-auth': 'Bearer token-secret-3' };
+    const said = 'sk-secret-1 gate-"secret"-2 token-secret-3';
+    server.misbehave = (_request, response) => {
+      response.writeHead(status);
+      response.end(bodyOf(said));
+      return true;
+    };
+    const failure = await failureOf(
+      embedderOf({ apiKey: 'sk-secret-1', headers, attempts: 1 }).embed(['a'], documents),
+    );
+    expect(failure.code).toBe('EMBEDDING_FAILED');
+    const told = [
+      failure.message,
+      JSON.stringify(failure),
+      String((failure.cause as Error | undefined)?.message),
+    ].join();
+    expect(told).not.toContain('secret');
+  });
+
   test('to answer here but elsewhere is not followed: the key would go there', async () => {
     server.misbehave = (_request, response) => (
       response.writeHead(307, { location: `${server.url}/other` }),
@@ -334,28 +358,6 @@ describe('an abort', () => {
   });
 });
 
-describe('batches', () => {
-  const size = { maxBatch: 3, maxBatchTokens: 10, countTokens: (text: string) => text.length };
-
-  test.each([
-    [
-      ['a', 'b', 'c', 'd'],
-      [[0, 1, 2], [3]],
-    ],
-    [
-      ['aaaaaa', 'bbbbb', 'c'],
-      [[0], [1, 2]],
-    ],
-    [
-      ['a', 'b'.repeat(50), 'c'],
-      [[0], [1], [2]],
-    ],
-    [[], []],
-  ])('of %j are %j', (texts, batches) => {
-    expect(batchesOf(texts, size)).toEqual(batches);
-  });
-});
-
 describe('options', () => {
   const most = { url: 'https://u.example/v1', model: 'm', dimensions: 3 };
 
@@ -369,7 +371,8 @@ describe('options', () => {
     };
     expect(() => httpEmbedder(wrong)).toThrow(/dimensions: .*url|url: .*dimensions/);
     expect(() => httpEmbedder(wrong)).not.toThrow('sk-secret');
-    expect(() => httpEmbedder({ ...most, url: 'https://user:pass@u.example' })).toThrow('without user');
+    for (const user of ['user:pass', ':pass'])
+      expect(() => httpEmbedder({ ...most, url: `https://${user}@u.example` })).toThrow('without user');
   });
 
   test('that change what a text becomes change the id; those that do not, do not', () => {

@@ -1,8 +1,10 @@
 /** What all embedders have in common, the local one, and the caches before them. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readEnv } from '../../src/env.ts';
 import { isMillraceError, MillraceError } from '../../src/errors.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
 import { embedAll, embedEach, embeddingHash, type Embedded, type Embedder } from '../../src/vector/embedder.ts';
+import { batchesOf } from '../../src/vector/embedders/batches.ts';
 import { cachedEmbedder, type EmbeddingStore } from '../../src/vector/embedders/cached-embedder.ts';
 import { localEmbedder } from '../../src/vector/embedders/local-embedder.ts';
 import { createEmbeddingCache } from '../../src/vector/embedding-cache.ts';
@@ -293,4 +295,41 @@ describe('embeddings in Redis', () => {
     expect(() => createEmbeddingCache(connections, { ttl: 5 })).toThrow('ttl: expected 1 s to 365 d');
     expect(() => createEmbeddingCache(connections, { prefix: 'a b' })).toThrow('prefix');
   });
+});
+
+describe('batches of texts', () => {
+  const size = { maxBatch: 3, maxBatchTokens: 10, countTokens: (text: string) => text.length };
+
+  test.each([
+    [
+      ['a', 'b', 'c', 'd'],
+      [[0, 1, 2], [3]],
+    ],
+    [
+      ['aaaaaa', 'bbbbb', 'c'],
+      [[0], [1, 2]],
+    ],
+    [
+      ['a', 'b'.repeat(50), 'c'],
+      [[0], [1], [2]],
+    ],
+    [[], []],
+  ])('of %j are %j', (texts, batches) => {
+    expect(batchesOf(texts, size)).toEqual(batches);
+  });
+});
+
+test('the environment describes the embedder of all indexes, and its key is hidden from the log', () => {
+  const { vectors, log } = readEnv({
+    MILLRACE_EMBEDDINGS_URL: 'http://127.0.0.1:11434/v1',
+    MILLRACE_EMBEDDINGS_MODEL: 'nomic-embed-text',
+    MILLRACE_EMBEDDINGS_DIMENSIONS: '768',
+    MILLRACE_EMBEDDINGS_KEY: 'sk-secret-1',
+  }).platform;
+  expect(vectors?.embedder).toMatchObject({ dimensions: 768, id: expect.stringContaining('nomic') as string });
+  expect(log).toMatchObject({ secrets: ['sk-secret-1'] });
+  const wrong = { MILLRACE_EMBEDDINGS_URL: 'ftp://a', MILLRACE_EMBEDDINGS_KEY: 'sk-secret-1\n' };
+  for (const what of ['_URL: expected an http', '_MODEL: expected it beside', '_DIMENSIONS: expected it', '_KEY: '])
+    expect(() => readEnv(wrong)).toThrow(`MILLRACE_EMBEDDINGS${what}`);
+  expect(() => readEnv(wrong)).not.toThrow('sk-secret-1');
 });

@@ -110,9 +110,9 @@ test('the commands of vector sets', () => {
       "VSETATTR v doc#1 {}",
       "VREM v doc#1",
       "VEMB v doc#1 RAW",
-      "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EF 64 NOTHREAD",
+      "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EF 64",
       "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EF 500",
-      "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EPSILON 0.50001 EF 64 NOTHREAD",
+      "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EPSILON 0.50001 EF 64",
       "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EF 64 FILTER "(.lang == \\"en\\")" FILTER-EF 6400",
       "VSIM v FP32 <0000803f000000c0> WITHSCORES COUNT 10 EF 64 TRUTH",
       "ZADD t 0 "a%22b\\u0000doc#1"",
@@ -129,16 +129,18 @@ test('the commands that make, describe and drop a search index', () => {
       createIndex('idx', ['p:{a:1:0}:chunk:', 'p:{a:1:1}:chunk:'], definition, schema),
       createIndex('idx', ['p:'], flat, compileSchema({})),
       createIndex('idx', ['p:'], { ...json, metric: 'ip' }, schema),
+      createIndex('idx', ['p:'], flat, compileSchema({ a: 'text', weight: 'tag', sortable: 'number' })),
       dropIndex('idx'),
       pointAlias('alias', 'idx'),
       describeIndex('idx'),
     ].map(line),
   ).toMatchInlineSnapshot(`
     [
-      "FT.CREATE idx ON HASH PREFIX 2 p:{a:1:0}:chunk: p:{a:1:1}:chunk: SCHEMA _vector VECTOR HNSW 10 TYPE FLOAT32 DIM 2 DISTANCE_METRIC COSINE M 16 EF_CONSTRUCTION 200 _text TEXT _index NUMERIC body TEXT INDEXMISSING WEIGHT 2 draft TAG INDEXMISSING SEPARATOR | CASESENSITIVE labels TAG INDEXMISSING SEPARATOR | CASESENSITIVE lang TAG INDEXMISSING SEPARATOR | CASESENSITIVE place GEO INDEXMISSING year NUMERIC SORTABLE",
-      "FT.CREATE idx ON HASH PREFIX 1 p: SCHEMA _vector VECTOR FLAT 6 TYPE FLOAT32 DIM 2 DISTANCE_METRIC L2 _text TEXT _index NUMERIC",
-      "FT.CREATE idx ON JSON PREFIX 1 p: SCHEMA $._vector AS _vector VECTOR HNSW 10 TYPE FLOAT32 DIM 2 DISTANCE_METRIC IP M 16 EF_CONSTRUCTION 200 $._text AS _text TEXT $._index AS _index NUMERIC $.body AS body TEXT INDEXMISSING WEIGHT 2 $.draft AS draft TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.labels AS labels TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.lang AS lang TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.place AS place GEO INDEXMISSING $.year AS year NUMERIC SORTABLE",
-      "FT.DROPINDEX idx DD",
+      "FT.CREATE idx ON HASH PREFIX 2 p:{a:1:0}:chunk: p:{a:1:1}:chunk: STOPWORDS 0 SCHEMA _vector AS _vector VECTOR HNSW 10 TYPE FLOAT32 DIM 2 DISTANCE_METRIC COSINE M 16 EF_CONSTRUCTION 200 _words AS _words TEXT _index AS _index NUMERIC f_body AS body TEXT INDEXMISSING WEIGHT 2 f_draft AS draft TAG INDEXMISSING SEPARATOR | CASESENSITIVE f_labels AS labels TAG INDEXMISSING SEPARATOR | CASESENSITIVE f_lang AS lang TAG INDEXMISSING SEPARATOR | CASESENSITIVE f_place AS place GEO INDEXMISSING f_year AS year NUMERIC SORTABLE",
+      "FT.CREATE idx ON HASH PREFIX 1 p: STOPWORDS 0 SCHEMA _vector AS _vector VECTOR FLAT 6 TYPE FLOAT32 DIM 2 DISTANCE_METRIC L2 _words AS _words TEXT _index AS _index NUMERIC",
+      "FT.CREATE idx ON JSON PREFIX 1 p: STOPWORDS 0 SCHEMA $._vector AS _vector VECTOR HNSW 10 TYPE FLOAT32 DIM 2 DISTANCE_METRIC IP M 16 EF_CONSTRUCTION 200 $._words AS _words TEXT $._index AS _index NUMERIC $.body AS body TEXT INDEXMISSING WEIGHT 2 $.draft AS draft TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.labels AS labels TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.lang AS lang TAG INDEXMISSING SEPARATOR | CASESENSITIVE $.place AS place GEO INDEXMISSING $.year AS year NUMERIC SORTABLE",
+      "FT.CREATE idx ON HASH PREFIX 1 p: STOPWORDS 0 SCHEMA _vector AS _vector VECTOR FLAT 6 TYPE FLOAT32 DIM 2 DISTANCE_METRIC L2 _words AS _words TEXT _index AS _index NUMERIC f_a AS a TEXT INDEXMISSING WEIGHT 1 f_sortable AS sortable NUMERIC f_weight AS weight TAG INDEXMISSING SEPARATOR | CASESENSITIVE",
+      "FT.DROPINDEX idx",
       "FT.ALIASUPDATE alias idx",
       "FT.INFO idx",
     ]
@@ -146,7 +148,7 @@ test('the commands that make, describe and drop a search index', () => {
 });
 
 test('the commands that put a chunk and remove it, as hash and as JSON', () => {
-  const chunk = { chunk: 'doc#1', index: 3, text: 'the text', vector, metadata };
+  const chunk = { chunk: 'doc#1', index: 3, text: 'sour\ngrapes; don’t a\\ “b”—c', vector, metadata };
   const bare = { ...chunk, metadata: {}, text: undefined };
   const staying = { ...chunk, vector: undefined, metadata: { lang: 'en' } };
   expect(
@@ -156,17 +158,19 @@ test('the commands that put a chunk and remove it, as hash and as JSON', () => {
       ...putChunk('k', staying, definition, schema),
       ...putChunk('k', chunk, json, schema),
       ...putChunk('k', staying, json, schema),
+      ...putChunk('k', { ...staying, text: undefined }, json, schema),
       removeChunk('k'),
     ].map(line),
   ).toMatchInlineSnapshot(`
     [
-      "HSET k _chunk doc#1 _index 3 _metadata "{\\"lang\\":\\"a-b c\\",\\"labels\\":[\\"x\\",\\"y|z\\"],\\"year\\":2020,\\"draft\\":true,\\"body\\":\\"some words\\",\\"place\\":{\\"lat\\":1.5,\\"lon\\":2.5}}" _text "the text" _vector <0000803f000000c0> body "some words" draft 1 labels x|y%7Cz lang "a-b c" place 2.5,1.5 year 2020",
+      "HSET k _chunk doc#1 _index 3 _metadata "{\\"lang\\":\\"a-b c\\",\\"labels\\":[\\"x\\",\\"y|z\\"],\\"year\\":2020,\\"draft\\":true,\\"body\\":\\"some words\\",\\"place\\":{\\"lat\\":1.5,\\"lon\\":2.5}}" _text "sour\\ngrapes; don’t a\\\\ “b”—c" _words "sour grapes don t a b c" _vector <0000803f000000c0> f_body "some words" f_draft 1 f_labels x|y%7Cz f_lang "a-b c" f_place 2.5,1.5 f_year 2020",
       "HSET k _chunk doc#1 _index 3 _metadata {} _vector <0000803f000000c0>",
-      "HDEL k body draft labels lang place year",
-      "HSET k _chunk doc#1 _index 3 _metadata "{\\"lang\\":\\"en\\"}" _text "the text" lang en",
-      "HDEL k body draft labels place year",
-      "JSON.SET k $ "{\\"_chunk\\":\\"doc#1\\",\\"_index\\":3,\\"_metadata\\":\\"{\\\\\\"lang\\\\\\":\\\\\\"a-b c\\\\\\",\\\\\\"labels\\\\\\":[\\\\\\"x\\\\\\",\\\\\\"y|z\\\\\\"],\\\\\\"year\\\\\\":2020,\\\\\\"draft\\\\\\":true,\\\\\\"body\\\\\\":\\\\\\"some words\\\\\\",\\\\\\"place\\\\\\":{\\\\\\"lat\\\\\\":1.5,\\\\\\"lon\\\\\\":2.5}}\\",\\"_text\\":\\"the text\\",\\"body\\":\\"some words\\",\\"draft\\":\\"1\\",\\"labels\\":\\"x|y%7Cz\\",\\"lang\\":\\"a-b c\\",\\"place\\":\\"2.5,1.5\\",\\"year\\":2020,\\"_vector\\":[1,-2]}"",
-      "JSON.MERGE k $ "{\\"_chunk\\":\\"doc#1\\",\\"_index\\":3,\\"_metadata\\":\\"{\\\\\\"lang\\\\\\":\\\\\\"en\\\\\\"}\\",\\"_text\\":\\"the text\\",\\"lang\\":\\"en\\",\\"body\\":null,\\"draft\\":null,\\"labels\\":null,\\"place\\":null,\\"year\\":null}"",
+      "HDEL k f_body f_draft f_labels f_lang f_place f_year _text _words",
+      "HSET k _chunk doc#1 _index 3 _metadata "{\\"lang\\":\\"en\\"}" _text "sour\\ngrapes; don’t a\\\\ “b”—c" _words "sour grapes don t a b c" f_lang en",
+      "HDEL k f_body f_draft f_labels f_place f_year",
+      "JSON.SET k $ "{\\"_chunk\\":\\"doc#1\\",\\"_index\\":3,\\"_metadata\\":\\"{\\\\\\"lang\\\\\\":\\\\\\"a-b c\\\\\\",\\\\\\"labels\\\\\\":[\\\\\\"x\\\\\\",\\\\\\"y|z\\\\\\"],\\\\\\"year\\\\\\":2020,\\\\\\"draft\\\\\\":true,\\\\\\"body\\\\\\":\\\\\\"some words\\\\\\",\\\\\\"place\\\\\\":{\\\\\\"lat\\\\\\":1.5,\\\\\\"lon\\\\\\":2.5}}\\",\\"_text\\":\\"sour\\\\ngrapes; don’t a\\\\\\\\ “b”—c\\",\\"_words\\":\\"sour grapes don t a b c\\",\\"body\\":\\"some words\\",\\"draft\\":\\"1\\",\\"labels\\":\\"x|y%7Cz\\",\\"lang\\":\\"a-b c\\",\\"place\\":\\"2.5,1.5\\",\\"year\\":2020,\\"_vector\\":[1,-2]}"",
+      "JSON.MERGE k $ "{\\"_chunk\\":\\"doc#1\\",\\"_index\\":3,\\"_metadata\\":\\"{\\\\\\"lang\\\\\\":\\\\\\"en\\\\\\"}\\",\\"_text\\":\\"sour\\\\ngrapes; don’t a\\\\\\\\ “b”—c\\",\\"_words\\":\\"sour grapes don t a b c\\",\\"lang\\":\\"en\\",\\"body\\":null,\\"draft\\":null,\\"labels\\":null,\\"place\\":null,\\"year\\":null}"",
+      "JSON.MERGE k $ "{\\"_chunk\\":\\"doc#1\\",\\"_index\\":3,\\"_metadata\\":\\"{\\\\\\"lang\\\\\\":\\\\\\"en\\\\\\"}\\",\\"lang\\":\\"en\\",\\"body\\":null,\\"draft\\":null,\\"labels\\":null,\\"place\\":null,\\"year\\":null,\\"_text\\":null,\\"_words\\":null}"",
       "UNLINK k",
     ]
   `);
@@ -207,7 +211,7 @@ test('the commands that search by vectors', () => {
       "FT.SEARCH idx "@_vector:[VECTOR_RANGE $radius $vector]=>{$YIELD_DISTANCE_AS: _distance}" RETURN 5 _chunk _index _metadata _text _distance SORTBY _distance ASC LIMIT 0 25 PARAMS 4 vector <0000803f000000c0> radius 0.5 DIALECT 2",
       "FT.SEARCH idx "(@lang:{a\\\\-b\\\\ c}) @_vector:[VECTOR_RANGE $radius $vector]=>{$YIELD_DISTANCE_AS: _distance}" RETURN 5 _chunk _index _metadata _text _distance SORTBY _distance ASC LIMIT 0 25 PARAMS 4 vector <0000803f000000c0> radius 0.5 DIALECT 2",
       "FT.SEARCH idx "@_vector:[VECTOR_RANGE $radius $vector]=>{$YIELD_DISTANCE_AS: _distance}" RETURN 5 _chunk _index _metadata _text _distance SORTBY _distance ASC LIMIT 0 25 PARAMS 4 vector <0000803f000000c0> radius 1 DIALECT 2",
-      "FT.SEARCH idx "*=>[KNN 25 @_vector $vector EF_RUNTIME 100 AS _distance]" RETURN 9 $._chunk AS _chunk _index $._metadata AS _metadata _text _distance SORTBY _distance ASC LIMIT 0 25 PARAMS 2 vector <0000803f000000c0> DIALECT 2",
+      "FT.SEARCH idx "*=>[KNN 25 @_vector $vector EF_RUNTIME 100 AS _distance]" RETURN 11 $._chunk AS _chunk _index $._metadata AS _metadata $._text AS _text _distance SORTBY _distance ASC LIMIT 0 25 PARAMS 2 vector <0000803f000000c0> DIALECT 2",
     ]
   `);
 });
@@ -253,7 +257,7 @@ test('the commands that search by words, and by both', () => {
       "FT.HYBRID idx SEARCH "((@labels:{x | y}) (@year:[2000 +inf])) (red | car)" VSIM @_vector $vector KNN 4 K 50 EF_RUNTIME 100 FILTER "((@labels:{x | y}) (@year:[2000 +inf]))" COMBINE RRF 4 WINDOW 50 CONSTANT 60 LOAD 4 @_chunk @_index @_metadata @_text LIMIT 0 100 PARAMS 2 vector <0000803f000000c0>",
       "FT.HYBRID idx SEARCH "(red | car)" VSIM @_vector $vector KNN 2 K 50 COMBINE RRF 4 WINDOW 50 CONSTANT 60 LOAD 3 @_chunk @_index @_metadata LIMIT 0 100 PARAMS 2 vector <0000803f000000c0>",
       "",
-      "FT.HYBRID idx SEARCH "(red | car)" VSIM @_vector $vector KNN 4 K 50 EF_RUNTIME 200 COMBINE RRF 4 WINDOW 50 CONSTANT 60 LOAD 8 $._chunk AS _chunk @_index $._metadata AS _metadata @_text LIMIT 0 100 PARAMS 2 vector <0000803f000000c0>",
+      "FT.HYBRID idx SEARCH "(red | car)" VSIM @_vector $vector KNN 4 K 50 EF_RUNTIME 200 COMBINE RRF 4 WINDOW 50 CONSTANT 60 LOAD 10 $._chunk AS _chunk @_index $._metadata AS _metadata $._text AS _text LIMIT 0 100 PARAMS 2 vector <0000803f000000c0>",
     ]
   `);
 });

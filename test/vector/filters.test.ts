@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { compileQueryFilter, fieldsOfMetadata } from '../../src/vector/filter-fts.ts';
-import { matchesFilter } from '../../src/vector/filter-match.ts';
+import { checkMatchable, matchesFilter } from '../../src/vector/filter-match.ts';
 import { attributesOfMetadata, compileVectorSetFilter, metadataOfAttributes } from '../../src/vector/filter-vset.ts';
 import { checkFilter, filtersOf, type Filter } from '../../src/vector/filter.ts';
 import { checkMetadata, compileSchema } from '../../src/vector/schema.ts';
@@ -73,6 +73,7 @@ describe('a filter', () => {
     ['no filter inside', { op: 'not' }, 'filter: expected a filter, got undefined'],
     ['nothing to join', { op: 'or', filters: [] }, 'filters: expected one filter or more, got []'],
     ['an empty tag', f.eq('lang', ''), 'expected a tag of 1 to 1024'],
+    ['a range that ends before it begins', f.between('year', 2, 1), 'from: expected at most 1, got 2'],
     ['words of a tag', { op: 'text', field: 'lang', words: 'en' }, 'expected a field of type text, lang is tag'],
     ['a name of the prototype', { op: 'eq', field: 'constructor', value: 'x' }, 'no field "constructor"'],
   ])('of %s is refused', (_what, filter, message) => {
@@ -119,6 +120,7 @@ describe('a filter for vector sets', () => {
       const refusal = expect.objectContaining({ code: 'FILTER_UNSUPPORTED' }) as Error;
       expect(() => compileVectorSetFilter(checkFilter(schema, filter), schema)).toThrow(refusal);
       expect(() => matchesFilter(filter, { lang: 'en' })).toThrow(refusal);
+      expect(() => checkMatchable(f.or(f.eq('lang', 'en'), filter), 'it')).toThrow(refusal);
     },
   );
 
@@ -160,7 +162,14 @@ describe('a filter for the Query Engine', () => {
   test('is asked of fields of a hash that hold what the query compares', () => {
     const metadata = checkMetadata(
       schema,
-      { lang: ' en', topics: ['a,b', 'c|d'], year: 5, isFree: true, body: 'x, "y"', place: { lat: 1, lon: 2 } },
+      {
+        lang: ' en',
+        topics: ['a,b', 'c|d'],
+        year: 5,
+        isFree: true,
+        body: 'the “x”,\nand\\ don’t—"y"',
+        place: { lat: 1, lon: 2 },
+      },
       'doc',
     );
     expect(fieldsOfMetadata(schema, metadata)).toEqual({
@@ -168,7 +177,7 @@ describe('a filter for the Query Engine', () => {
       topics: 'a%2Cb|c%7Cd',
       year: '5',
       isFree: '1',
-      body: 'x, "y"',
+      body: 'the x and don t y',
       place: '2,1',
     });
     expect(fieldsOfMetadata(schema, {})).toEqual({});
@@ -244,7 +253,7 @@ const { filter } = fc.letrec<{ filter: Filter }>((tie) => ({
       .tuple(fc.constantFrom('eq', 'ne', 'lt', 'lte', 'gt', 'gte'), number)
       .map(([op, value]) => ({ op, field: 'year', value })),
     fc.array(number, { minLength: 1, maxLength: 3 }).map((values) => f.in('year', values)),
-    fc.tuple(number, number).map(([from, to]) => f.between('year', from, to)),
+    fc.tuple(number, number).map(([one, other]) => f.between('year', Math.min(one, other), Math.max(one, other))),
     fc.boolean().map((value) => f.eq('isFree', value)),
     fc.constantFrom('lang', 'topics', 'year', 'isFree').map((field) => f.exists(field as 'lang')),
     fc.array(tie('filter'), { minLength: 1, maxLength: 3 }).map((filters) => f.and(...filters)),

@@ -145,6 +145,10 @@ test('one document that is wrong does not take the others with it, and each is t
     ['no-embedder', 'INPUT_INVALID'],
   ]);
   expect([added, failed]).toEqual([2, 8]);
+  const chunked = fresh().index({ name: 'blank', embedder: wordEmbedder(), chunker });
+  expect((await chunked.upsert([{ id: 'blank', text: ' \n\n ' }])).outcomes).toMatchObject([
+    { status: 'failed', error: { code: 'INPUT_INVALID' } },
+  ]);
   const [hit] = await index.search({ vector: [1, 2, 3], k: 1 });
   expect(hit).toMatchObject({ id: 'view' });
   expect(hit?.score).toBeCloseTo(1, 2);
@@ -240,4 +244,67 @@ test('an index of other options is refused, and what differs is told', async () 
   await fresh()
     .index({ name: 'drift', dimensions: 3, schema: { a: 'tag' } })
     .open();
+});
+
+test('documents with as many tags as are allowed are written and removed, however many chunks they have', async () => {
+  const index = fresh().index({ name: 'tagged', embedder: wordEmbedder(), chunker, schema: { labels: 'tags' } });
+  const labels = Array.from({ length: 256 }, (_none, at) => `label ${at}`);
+  const document = { id: 'doc', text: long(32), metadata: { labels } };
+  expect((await index.upsert([document])).outcomes).toMatchObject([{ status: 'added' }]);
+  expect(await keysOf('tagged')).toMatchObject({ vectors: 32, 'tag:labels': 32 * 256 });
+  const others = { ...document, metadata: { labels: labels.map((label) => `other ${label}`) } };
+  expect((await index.upsert([others])).outcomes).toMatchObject([{ status: 'updated' }]);
+  expect(await index.delete('doc')).toBe(1);
+  expect(await keysOf('tagged')).toEqual({ index: 3 });
+});
+
+test('vectors that are very long or very short are found by their direction', async () => {
+  const index = fresh().index({ name: 'lengths', dimensions: 3, quantisation: 'none' });
+  const vectors = { long: [0, 1e25, 0], short: [1e-25, 0, 0], usual: [0, 0, 1] };
+  await index.upsert(Object.entries(vectors).map(([id, vector]) => ({ id, vector })));
+  for (const [id, vector] of Object.entries(vectors)) {
+    expect(await index.search({ vector, k: 1 })).toMatchObject([{ id, score: expect.closeTo(1, 5) as number }]);
+  }
+});
+
+test('a vector without a text takes the place of one that had a text', async () => {
+  const index = fresh().index({ name: 'textless', dimensions: 2 });
+  await index.upsert([{ id: '1', vector: [1, 0], text: 'what it was' }]);
+  await index.upsert([{ id: '1', vector: [0, 1] }]);
+  expect((await index.search({ vector: [0, 1], k: 1 })).map(({ text }) => text)).toEqual([undefined]);
+  expect(await keysOf('textless')).toEqual({ index: 3, vectors: 1, manifests: 1 });
+});
+
+test('deleteByFilter() leaves what has become another document meanwhile, and looks at the whole filter first', async () => {
+  const schema = { lang: 'tag', body: 'text' } as const;
+  const index = fresh().index({ name: 'meanwhile', dimensions: 2, schema, engine: 'vector-sets' });
+  const items = Array.from({ length: 300 }, (_none, at) => ({
+    id: String(at),
+    vector: [1, at],
+    metadata: { lang: 'old' },
+  }));
+  await index.upsert(items);
+  const refused = [
+    index.deleteByFilter((f) => f.and(f.eq('lang', 'none'), f.text('body', 'x'))),
+    index.deleteByFilter((f) => f.or(f.eq('lang', 'old'), f.not(f.text('body', 'x')))),
+  ];
+  for (const call of refused) await failureOf(call, 'FILTER_UNSUPPORTED');
+  // As soon as the first document is read again, to be removed, another one is no longer what was looked for.
+  const other = fresh().index({ name: 'meanwhile', dimensions: 2, schema, engine: 'vector-sets' });
+  await other.open();
+  let changed: Promise<unknown> | undefined;
+  await server.ask(async (redis) => {
+    const monitor = await redis.monitor();
+    monitor.on('monitor', (_time: string, args: string[]) => {
+      if (!/^hscan$/i.test(args[0] ?? '') || changed) return;
+      changed = other.upsert(items.slice(200).map((item) => ({ ...item, metadata: { lang: 'new' } })));
+    });
+    const removed = await index.deleteByFilter((f) => f.eq('lang', 'old'));
+    await changed;
+    monitor.disconnect();
+    const left = await index.search({ vector: [1, 1], k: 500, withText: false });
+    expect(left).toHaveLength(100);
+    expect(left.every(({ metadata }) => metadata.lang === 'new')).toBe(true);
+    expect(removed).toBeGreaterThanOrEqual(200);
+  });
 });

@@ -6,6 +6,7 @@ import { textChunker } from '../../src/vector/chunker.ts';
 import { failureOf } from '../support/failures.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { eventually } from '../support/eventually.ts';
+import { gate } from '../support/gate.ts';
 import { ownedVectors, wordEmbedder } from './own-vectors.ts';
 
 let server: TestServer;
@@ -70,7 +71,7 @@ test('searches never fail and no write is lost while a new version is built and 
     chunks: COUNT - [...editions.values()].filter((edition) => edition === undefined).length,
   });
   for (const [id, edition] of editions) {
-    const found = await reader!.search({ text: textOf(Number(id), edition), k: 1 });
+    const found = await reader!.search({ text: textOf(Number(id), edition), k: 5 });
     const text = textOf(Number(id), edition);
     expect(found.some((hit) => hit.id === id && hit.text === text)).toBe(edition !== undefined);
   }
@@ -144,4 +145,106 @@ test('another chunker takes whole texts, which the index does not keep', async (
       .filter(({ id }) => ids.includes(id))
       .map(({ id, text }) => ({ id, text }));
   expect(await index.rebuild({ load, keepOld: 0 })).toMatchObject({ version: 2, documents: 5 });
+});
+
+test('a field of another type takes the documents anew, and load() gives them', async () => {
+  const options = { name: 'retyped', dimensions: 2 } as const;
+  const documents = [1, 2].map((at) => ({ id: `${at}`, vector: [1, at] }));
+  const old = fresh().index({ ...options, schema: { year: 'tag' } });
+  await old.upsert(documents.map((one) => ({ ...one, metadata: { year: '2020' } })));
+  const index = fresh().index({ ...options, schema: { year: 'number' } });
+  expect((await failureOf(index.rebuild(), 'OPTIONS_INVALID')).message).toContain('type of a field');
+  const load = async () => documents.map((one) => ({ ...one, metadata: { year: 2_020 } }));
+  expect(await index.rebuild({ load, keepOld: 0 })).toMatchObject({ version: 2, documents: 2 });
+  expect(await index.metadataOf('1')).toEqual({ year: 2_020 });
+});
+
+test('a process that lost its lease in the midst of a batch writes nothing any more into what another one has built', async () => {
+  const options = { name: 'fenced', embedder: wordEmbedder(64) } as const;
+  const writer = fresh().index(options);
+  await writer.upsert(items(0, 5).map(({ id, text }) => ({ id, text })));
+  const embedder = wordEmbedder(256);
+  const { opened, open } = gate();
+  let isWaiting = false;
+  const slow = {
+    ...embedder,
+    embed: async (...call: Parameters<typeof embedder.embed>) => {
+      isWaiting = true;
+      await opened;
+      return embedder.embed(...call);
+    },
+  };
+  const lost = failureOf(
+    fresh()
+      .index({ ...options, embedder: slow })
+      .rebuild({ keepOld: 0 }),
+    'INDEX_BUSY',
+  );
+  await eventually(() => expect(isWaiting).toBe(true));
+  await ask((redis) => redis.del('millrace:vector:{fenced}:rebuilding'));
+  await writer.upsert([{ id: '3', text: 'changed meanwhile' }]);
+  const index = fresh().index({ ...options, embedder });
+  expect(await index.rebuild({ keepOld: 0 })).toMatchObject({ version: 2, documents: 5 });
+  open();
+  await lost;
+  expect(await index.search({ text: 'changed meanwhile', k: 1 })).toMatchObject([
+    { id: '3', text: 'changed meanwhile' },
+  ]);
+});
+
+/** Everything that is kept of a version. */
+const keysOf = (name: string, version: number): Promise<string[]> =>
+  ask(async (redis) =>
+    (await redis.keys(`millrace:vector:{${name}:${version}:*`)).map((key) => key.split('}:')[1] ?? ''),
+  );
+
+test('what was closed takes over by the next one who writes, when the process that closed it has died', async () => {
+  const options = { name: 'died', dimensions: 2, shards: 2 } as const;
+  const index = fresh().index(options);
+  await index.upsert(Array.from({ length: 50 }, (_none, at) => ({ id: String(at), vector: [1, at] })));
+  const stop = new AbortController();
+  const cut = index.rebuild({
+    signal: stop.signal,
+    onProgress: ({ documents }) => documents === 50 && stop.abort(new Error('died')),
+  });
+  await expect(cut).rejects.toThrow('died');
+  expect(await ask((redis) => redis.hget('millrace:vector:{died}:index', 'current'))).toBe('1');
+  await ask((redis) =>
+    redis.mset(Object.fromEntries([0, 1].map((at) => [`millrace:vector:{died:1:${at}}:phase`, 'closed 2']))),
+  );
+  expect(await index.upsert([{ id: 'new', vector: [0, 1] }])).toMatchObject({ added: 1 });
+  expect(await index.stats()).toMatchObject({ version: 2, documents: 51 });
+});
+
+test('once the new version has taken over, an abort ends the wait alone; the next rebuild drops what is left, by UNLINK', async () => {
+  const options = { name: 'left', dimensions: 2, schema: { shelf: 'tag' } } as const;
+  const { vectors } = vectorsOf({ url: server.url }, { follow: '1m' });
+  const index = vectors.index(options);
+  await index.upsert(items(0, 20).map(({ id, metadata }) => ({ id, vector: [1, Number(id)], metadata })));
+  const stop = new AbortController();
+  const rebuilt = index.rebuild({ keepOld: 0, signal: stop.signal });
+  const record = 'millrace:vector:{left}:index';
+  await eventually(async () => expect(await ask((redis) => redis.hexists(record, 'version:1'))).toBe(0));
+  stop.abort(new Error('enough'));
+  expect(await rebuilt).toMatchObject({ version: 2, documents: 20 });
+  expect(await keysOf('left', 1)).toContain('vectors');
+  const removals: string[][] = [];
+  await ask(async (redis) => {
+    const monitor = await redis.monitor();
+    monitor.on(
+      'monitor',
+      (_time: string, args: string[]) => /^(del|unlink)$/i.test(args[0] ?? '') && removals.push(args),
+    );
+    expect(await fresh().index(options).rebuild({ keepOld: 0 })).toMatchObject({ version: 3, documents: 20 });
+    await eventually(() => expect(removals.flat()).toContain('millrace:vector:{left:2:0}:vectors'));
+    monitor.disconnect();
+  });
+  expect(
+    removals
+      .filter(([verb]) => /^del$/i.test(verb ?? ''))
+      .flat()
+      .join(' '),
+  ).not.toContain(':vectors');
+  expect([await keysOf('left', 1), await keysOf('left', 2)]).toEqual([['phase'], ['phase']]);
+  expect(Object.keys(await ask((redis) => redis.hgetall(record))).toSorted()).toEqual(['current', 'last', 'version:3']);
 });

@@ -5,7 +5,9 @@ import { textChunker } from '../../src/vector/chunker.ts';
 import { matchesFilter } from '../../src/vector/filter-match.ts';
 import type { Filter } from '../../src/vector/filter.ts';
 import { cosine } from '../../src/vector/vectors.ts';
+import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
+import { never } from '../support/gate.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { clusteredVectors, ownedVectors, wordEmbedder } from './own-vectors.ts';
 
@@ -207,6 +209,14 @@ test('what vector sets cannot do is refused with what it takes', async () => {
   await failureOf(index.search({ vector: [1, 0], rescore: 2 }), 'OPTIONS_INVALID');
   await failureOf(index.search({ text: 'no embedder' }), 'OPTIONS_INVALID');
   await failureOf(index.search({ k: 3 }), 'OPTIONS_INVALID');
+  const vector = [1, 0];
+  for (const options of [
+    { vector, rescore: 2, hybrid: { ranking: ['1'] } },
+    { vector, hybrid: { text: 'words', ranking: ['1'] } },
+    { vector, groupByDocument: false, hybrid: { ranking: ['1'] } },
+  ]) {
+    await failureOf(index.search(options), 'OPTIONS_INVALID');
+  }
   await failureOf(fresh().index({ name: 'other', dimensions: 2, engine: 'query-engine' }).open(), 'CAPABILITY_MISSING');
   for (const options of [
     { metric: 'l2' },
@@ -227,4 +237,50 @@ test('calls after stop() end with CLOSED', async () => {
   await mine.stop();
   await failureOf(index.search({ vector: [1, 0] }), 'CLOSED');
   await failureOf(index.upsert([{ id: '1', vector: [1, 0] }]), 'CLOSED');
+});
+
+test('a self-test checks its options, and measures nothing where there is nothing', async () => {
+  const index = fresh().index({ name: 'untested', dimensions: 2 });
+  for (const options of [{ sample: -1 }, { k: 0 }, { samples: 5 } as never])
+    await failureOf(index.selfTest(options), 'OPTIONS_INVALID');
+  expect(await index.selfTest()).toMatchObject({ recall: undefined, worst: undefined, queries: 0 });
+  expect(await index.rebuild({ minRecall: 0.9, keepOld: 0 })).toMatchObject({ version: 2 });
+});
+
+test('however many are asked for, no search looks for more parts than it has a bound for', async () => {
+  const index = fresh().index({ name: 'bound', dimensions: 2, keepVectors: true });
+  await index.upsert([{ id: '1', vector: [1, 0] }]);
+  const counts: number[] = [];
+  await server.ask(async (redis) => {
+    const monitor = await redis.monitor();
+    monitor.on('monitor', (_time: string, args: string[]) => {
+      if (/^vsim$/i.test(args[0] ?? '')) counts.push(Number(args[args.indexOf('COUNT') + 1]));
+    });
+    await index.search({ vector: [1, 0], k: 1_000, rescore: 100, groupByDocument: true });
+    await index.search({ vector: [1, 0], k: 10_000, groupByDocument: true });
+    await eventually(() => expect(counts).toEqual([5_000, 10_000]));
+    monitor.disconnect();
+  });
+});
+
+test('a search ends when it is told to, also where its embedder does not', async () => {
+  let asked = 0;
+  const deaf = { id: 'deaf', dimensions: 2, embed: () => (asked++, never()) };
+  const index = fresh().index({ name: 'deaf', embedder: deaf });
+  await index.open();
+  const stop = new AbortController();
+  const search = index.search({ text: 'anything', signal: stop.signal });
+  await eventually(() => expect(asked).toBe(1));
+  stop.abort(new Error('enough'));
+  await expect(search).rejects.toThrow('enough');
+});
+
+test('an index that names neither an embedder nor dimensions takes the embedder of all', async () => {
+  const embedder = wordEmbedder(16);
+  const { vectors: mine } = vectorsOf({ url: server.url }, { embedder });
+  expect(await mine.index({ name: 'default' }).upsert([{ id: '1', text: 'words' }])).toMatchObject({ added: 1 });
+  expect(await mine.index({ name: 'given', dimensions: 3 }).upsert([{ id: '1', vector: [1, 0, 0] }])).toMatchObject({
+    added: 1,
+  });
+  expect(embedder.asked).toEqual(['words']);
 });

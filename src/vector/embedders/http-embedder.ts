@@ -183,13 +183,13 @@ class RunningHttpEmbedder implements HttpEmbedder {
   }
 
   async #ask(texts: readonly string[], signal: AbortSignal | undefined): Promise<readonly Float32Array[] | Failed> {
-    const { timeoutMs, dimensions, label } = this.#rule;
+    const { timeoutMs, dimensions, label, masked } = this.#rule;
     const hangUp = new AbortController();
     const either = signal ? AbortSignal.any([signal, hangUp.signal]) : hangUp.signal;
     try {
       const reply = await withDeadline(this.#post(texts, either), timeoutMs, () => this.#late());
       if (reply.status >= 200 && reply.status < 300)
-        return readReply(reply.body, { count: texts.length, dimensions, label });
+        return readReply(reply.body, { count: texts.length, dimensions, label, masked });
       return this.#refusal(reply);
     } catch (error) {
       signal?.throwIfAborted();
@@ -225,9 +225,8 @@ class RunningHttpEmbedder implements HttpEmbedder {
   }
 
   #refusal({ status, body, retryAfter }: HttpReply): Failed {
-    const { label, apiKey, model } = this.#rule;
-    const text = body.slice(0, LONGEST_TOLD).replaceAll(/\s+/g, ' ');
-    const told = apiKey === undefined ? text : text.replaceAll(apiKey, '***');
+    const { label, masked, model } = this.#rule;
+    const told = masked(body).replaceAll(/\s+/g, ' ').slice(0, LONGEST_TOLD);
     const mend = MENDS[status];
     const message = `${label} answered ${status}${told === '' ? '' : `: ${told}`}${mend === undefined ? '' : `. ${mend}`}`;
     return new Failed(new MillraceError('EMBEDDING_FAILED', message, { embedder: this.id, model, status }), {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import type { Duration } from '../../durations.ts';
 import type { Logger } from '../../log.ts';
-import { checkOptions, durationOption } from '../../schema.ts';
+import { checkOptions, durationOption, functionOption } from '../../schema.ts';
 import type { TextKind } from '../embedder.ts';
 
 /** Options of httpEmbedder(). */
@@ -53,7 +53,8 @@ export interface HttpEmbedderRule {
   /** What messages call the server: no key, no user, no query. */
   readonly label: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly apiKey: string | undefined;
+  /** A text without the key and the values of headers. */
+  masked(this: void, text: string): string;
   readonly model: string;
   readonly dimensions: number;
   readonly asksDimensions: boolean;
@@ -75,9 +76,8 @@ export interface HttpEmbedderRule {
 const baseUrl = z.string().refine(
   (text) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    return (
-      url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '' && url.hash === ''
-    );
+    if (url === undefined || !/^https?:$/.test(url.protocol)) return false;
+    return [url.username, url.password, url.search, url.hash].every((part) => part === '');
   },
   { error: 'expected an http or https URL without user, query and fragment' },
 );
@@ -99,9 +99,7 @@ const httpOptions = z.strictObject({
   version: z.string().min(1).max(64).optional(),
   maxBatch: z.number().int().min(1).max(2_048).optional(),
   maxBatchTokens: z.number().int().min(1).max(10_000_000).optional(),
-  countTokens: z
-    .custom<(text: string) => number>((value) => typeof value === 'function', { error: 'expected a function' })
-    .optional(),
+  countTokens: functionOption.optional(),
   concurrency: z.number().int().min(1).max(64).optional(),
   timeout: among(10, 600_000).optional(),
   attempts: z.number().int().min(1).max(20).optional(),
@@ -132,7 +130,7 @@ export function checkHttpEmbedder(options: HttpEmbedderOptions): HttpEmbedderRul
       ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
       ...checked.headers,
     },
-    apiKey,
+    masked: maskOf(Object.values({ ...checked.headers, apiKey })),
     model,
     dimensions,
     asksDimensions: checked.asksDimensions ?? false,
@@ -149,4 +147,17 @@ export function checkHttpEmbedder(options: HttpEmbedderOptions): HttpEmbedderRul
     log: checked.log,
     clock: checked.clock,
   });
+}
+
+/** Shorter ones stand in any text, and are none. */
+const SHORTEST_SECRET = 4;
+
+/** Replaces secrets, as they are and as JSON has them; of `Bearer KEY` the key alone too. The longest first, since one may be in another. */
+function maskOf(values: ReadonlyArray<string | undefined>): (text: string) => string {
+  const secrets = values
+    .flatMap((value = '') => [value, value.replace(/^\S+\s+/, '')])
+    .flatMap((value) => [value, JSON.stringify(value).slice(1, -1)])
+    .filter((value) => value.length >= SHORTEST_SECRET)
+    .toSorted((left, right) => right.length - left.length);
+  return (text) => secrets.reduce((masked, secret) => masked.replaceAll(secret, '***'), text);
 }

@@ -14,6 +14,8 @@ interface Expected {
   readonly count: number;
   readonly dimensions: number;
   readonly label: string;
+  /** The body as messages may have it. */
+  masked(this: void, body: string): string;
 }
 
 /**
@@ -21,8 +23,9 @@ interface Expected {
  *
  * @throws MillraceError EMBEDDING_FAILED when it is no list of as many items; VECTOR_INVALID
  */
-export function readReply(body: string, { count, dimensions, label }: Expected): readonly Float32Array[] {
-  const items = itemsOf(body, label);
+export function readReply(body: string, expected: Expected): readonly Float32Array[] {
+  const { count, dimensions, label } = expected;
+  const items = itemsOf(body, expected);
   if (items.length !== count) throw wrong(label, `expected ${count} vectors, got ${items.length}`);
   const vectors = Array.from<Float32Array | undefined>({ length: count });
   items.forEach((item, position) => {
@@ -36,15 +39,16 @@ export function readReply(body: string, { count, dimensions, label }: Expected):
   return vectors as Float32Array[];
 }
 
-function itemsOf(body: string, label: string): unknown[] {
+/** Without the error of JSON.parse(), which has a piece of the body in it. */
+function itemsOf(body: string, { label, masked }: Expected): unknown[] {
   let reply: unknown;
   try {
     reply = JSON.parse(body);
-  } catch (cause) {
-    throw new MillraceError('EMBEDDING_FAILED', `${label}: the answer is not JSON: ${describeValue(body)}`, { cause });
+  } catch {
+    throw wrong(label, `the answer is not JSON: ${describeValue(masked(body))}`);
   }
   const { data } = (reply ?? {}) as { data?: unknown };
-  if (!Array.isArray(data)) throw wrong(label, `expected { data: [...] }, got ${describeValue(reply)}`);
+  if (!Array.isArray(data)) throw wrong(label, `expected { data: [...] }, got ${describeValue(masked(body))}`);
   return data;
 }
 

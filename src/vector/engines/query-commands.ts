@@ -1,22 +1,24 @@
 /**
  * The commands of the Query Engine, as they are sent.
  *
- * Names of our own begin with `_`, which no field of a schema does. LIMIT comes each time, because without it no more than 10 come.
+ * Names of our own begin with `_`, which no field of a schema does; those of a schema begin with `f_` in a hash, because FT.CREATE would take
+ * one named like an option, such as `weight`, for that option. LIMIT comes each time, because without it no more than 10 come.
  */
 import type { Definition } from '../definition.ts';
 import type { TextQuery } from '../engine.ts';
 import type { Filter } from '../filter.ts';
 import { compileQueryFilter, EVERYTHING, fieldsOfMetadata } from '../filter-fts.ts';
-import { wordsOf } from '../filter.ts';
+import { spacedWords, wordsOf } from '../filter.ts';
 import type { CompiledSchema, Field } from '../schema.ts';
 import type { Argument, Command } from '../search-port.ts';
 import { TAG_SEPARATOR } from '../tag-form.ts';
 import { distanceAt, toBlob } from '../vectors.ts';
 
-/** What a chunk has beside its metadata. */
+/** What a chunk has beside its metadata. Its text is kept for readers; searched are its words. */
 export const OWN_FIELDS = {
   vector: '_vector',
   text: '_text',
+  words: '_words',
   chunk: '_chunk',
   index: '_index',
   metadata: '_metadata',
@@ -47,29 +49,56 @@ export function createIndex(
   definition: Definition,
   schema: CompiledSchema,
 ): Command {
-  const { documents } = definition;
-  const path = (name: string): string[] => (documents === 'json' ? [`$.${name}`, 'AS', name] : [name]);
   return [
     'FT.CREATE',
     index,
     'ON',
-    documents === 'json' ? 'JSON' : 'HASH',
+    keyType(definition),
     'PREFIX',
     String(prefixes.length),
     ...prefixes,
+    'STOPWORDS',
+    '0',
     'SCHEMA',
-    ...path(OWN_FIELDS.vector),
-    ...vectorField(definition),
-    ...path(OWN_FIELDS.text),
-    'TEXT',
-    ...path(OWN_FIELDS.index),
-    'NUMERIC',
-    ...[...schema.fields.values()].flatMap((field) => [...path(field.name), ...fieldOf(field)]),
+    ...indexedFields(definition, schema).flatMap(({ path, name, type, more }) => [path, 'AS', name, type, ...more]),
   ];
 }
 
+/** A field of the index: where its value is, what queries call it, and what it is. */
+export interface IndexedField {
+  readonly path: string;
+  readonly name: string;
+  readonly type: string;
+  readonly more: readonly string[];
+}
+
+export function keyType({ documents }: Definition): 'HASH' | 'JSON' {
+  return documents === 'json' ? 'JSON' : 'HASH';
+}
+
+export function indexedFields(definition: Definition, schema: CompiledSchema): IndexedField[] {
+  const isJson = definition.documents === 'json';
+  const own = (name: string, type: string, more: readonly string[] = []): IndexedField => ({
+    path: isJson ? `$.${name}` : name,
+    name,
+    type,
+    more,
+  });
+  return [
+    own(OWN_FIELDS.vector, 'VECTOR', vectorOptions(definition)),
+    own(OWN_FIELDS.words, 'TEXT'),
+    own(OWN_FIELDS.index, 'NUMERIC'),
+    ...[...schema.fields.values()].map((field) => ({
+      path: isJson ? `$.${field.name}` : hashField(field.name),
+      name: field.name,
+      ...typeOf(field),
+    })),
+  ];
+}
+
+/** Without the documents: with them, the server would do nothing else until all are gone. */
 export function dropIndex(index: string): Command {
-  return ['FT.DROPINDEX', index, 'DD'];
+  return ['FT.DROPINDEX', index];
 }
 
 export function pointAlias(alias: string, index: string): Command {
@@ -84,20 +113,29 @@ export function describeIndex(index: string): Command {
 export function putChunk(key: string, stored: StoredChunk, definition: Definition, schema: CompiledSchema): Command[] {
   const { chunk, index, text, vector, metadata } = stored;
   const given = fieldsOfMetadata(schema, metadata);
-  const own = [OWN_FIELDS.chunk, chunk, OWN_FIELDS.index, String(index), OWN_FIELDS.metadata, JSON.stringify(metadata)];
   if (definition.documents === 'json') return putJson(key, stored, given, schema);
-  const missing = [...schema.fields.keys()].filter((name) => given[name] === undefined);
+  const missing = [...schema.fields.keys()].filter((name) => given[name] === undefined).map(hashField);
+  if (text === undefined) missing.push(OWN_FIELDS.text, OWN_FIELDS.words);
   return [
     [
       'HSET',
       key,
-      ...own,
-      ...(text === undefined ? [] : [OWN_FIELDS.text, text]),
+      OWN_FIELDS.chunk,
+      chunk,
+      OWN_FIELDS.index,
+      String(index),
+      OWN_FIELDS.metadata,
+      JSON.stringify(metadata),
+      ...(text === undefined ? [] : [OWN_FIELDS.text, text, OWN_FIELDS.words, spacedWords(text)]),
       ...(vector ? [OWN_FIELDS.vector, toBlob(vector)] : []),
-      ...Object.entries(given).flat(),
+      ...Object.entries(given).flatMap(([name, value]) => [hashField(name), value]),
     ],
     ...(missing.length > 0 ? [['HDEL', key, ...missing]] : []),
   ];
+}
+
+function hashField(name: string): string {
+  return `f_${name}`;
 }
 
 /** A vector that stays is the one thing in a JSON document that is not written anew. */
@@ -115,13 +153,14 @@ function putJson(
     [OWN_FIELDS.chunk]: chunk,
     [OWN_FIELDS.index]: index,
     [OWN_FIELDS.metadata]: JSON.stringify(metadata),
-    ...(text !== undefined && { [OWN_FIELDS.text]: text }),
+    ...(text !== undefined && { [OWN_FIELDS.text]: text, [OWN_FIELDS.words]: spacedWords(text) }),
     ...values,
   };
   if (vector) {
     return [['JSON.SET', key, '$', JSON.stringify({ ...document, [OWN_FIELDS.vector]: Array.from(vector) })]];
   }
   const missing = [...schema.fields.keys()].filter((name) => given[name] === undefined);
+  if (text === undefined) missing.push(OWN_FIELDS.text, OWN_FIELDS.words);
   const without = Object.fromEntries(missing.map((name) => [name, null]));
   return [['JSON.MERGE', key, '$', JSON.stringify({ ...document, ...without })]];
 }
@@ -264,26 +303,26 @@ export function searchHybrid(
   ];
 }
 
-function vectorField({ algorithm, dimensions, metric, m, efConstruction }: Definition): string[] {
+function vectorOptions({ algorithm, dimensions, metric, m, efConstruction }: Definition): string[] {
   const common = ['TYPE', 'FLOAT32', 'DIM', String(dimensions), 'DISTANCE_METRIC', METRIC_WORDS[metric]];
-  if (algorithm === 'flat') return ['VECTOR', 'FLAT', String(common.length), ...common];
+  if (algorithm === 'flat') return ['FLAT', String(common.length), ...common];
   const all = [...common, 'M', String(m), 'EF_CONSTRUCTION', String(efConstruction)];
-  return ['VECTOR', 'HNSW', String(all.length), ...all];
+  return ['HNSW', String(all.length), ...all];
 }
 
 /** As filter-fts.ts needs them. */
-function fieldOf({ type, weight, sortable }: Field): string[] {
+function typeOf({ type, weight, sortable }: Field): Pick<IndexedField, 'type' | 'more'> {
   switch (type) {
     case 'tag':
     case 'tags':
     case 'boolean':
-      return ['TAG', 'INDEXMISSING', 'SEPARATOR', TAG_SEPARATOR, 'CASESENSITIVE'];
+      return { type: 'TAG', more: ['INDEXMISSING', 'SEPARATOR', TAG_SEPARATOR, 'CASESENSITIVE'] };
     case 'number':
-      return ['NUMERIC', ...(sortable ? ['SORTABLE'] : [])];
+      return { type: 'NUMERIC', more: sortable ? ['SORTABLE'] : [] };
     case 'text':
-      return ['TEXT', 'INDEXMISSING', 'WEIGHT', String(weight)];
+      return { type: 'TEXT', more: ['INDEXMISSING', 'WEIGHT', String(weight)] };
     case 'geo':
-      return ['GEO', 'INDEXMISSING'];
+      return { type: 'GEO', more: ['INDEXMISSING'] };
   }
 }
 
@@ -291,7 +330,7 @@ function fieldOf({ type, weight, sortable }: Field): string[] {
 function resultFields({ documents }: Definition, withText: boolean): string[][] {
   const { chunk, index, metadata, text } = OWN_FIELDS;
   const stored = (name: string): string[] => (documents === 'json' ? [`$.${name}`, 'AS', name] : [name]);
-  return [stored(chunk), [index], stored(metadata), ...(withText ? [[text]] : [])];
+  return [stored(chunk), [index], stored(metadata), ...(withText ? [stored(text)] : [])];
 }
 
 function returned(definition: Definition, withText: boolean, more: readonly string[]): string[] {

@@ -2,21 +2,23 @@
  * The Query Engine (FT.*): an index over hashes or JSON documents, with words, places and sorting beside the vectors.
  *
  * The server takes a document that it cannot index without an error, and goes on indexing after it has answered; so settle() asks until all
- * is indexed, and tells what could not be.
+ * is indexed, and looks for what could not be.
  */
 import type { Clock } from '../../clock.ts';
 import { isMillraceError, MillraceError } from '../../errors.ts';
-import { createBatch } from '../../redis/batch.ts';
+import type { Logger } from '../../log.ts';
 import type { Guard } from '../../redis/guard.ts';
 import type { ScriptClient } from '../../redis/script.ts';
-import type { Definition } from '../definition.ts';
+import { mismatch, type Definition } from '../definition.ts';
 import {
   byScore,
+  type ChunkNames,
   type DocumentWrite,
   type Engine,
   type EngineStats,
   type Found,
   type HybridQuery,
+  type IndexFailure,
   type TextQuery,
   type VectorQuery,
 } from '../engine.ts';
@@ -25,12 +27,14 @@ import type { Filter } from '../filter.ts';
 import type { Place, ShardKeys } from '../layout.ts';
 import type { CompiledSchema } from '../schema.ts';
 import type { Command, SearchPort } from '../search-port.ts';
-import { checkVector, fromBlob, similarityOf } from '../vectors.ts';
+import { checkVector, fromBlob, normalise, similarityOf } from '../vectors.ts';
 import {
   createIndex,
   describeIndex,
   DISTANCE,
   dropIndex,
+  indexedFields,
+  keyType,
   OWN_FIELDS,
   pointAlias,
   putChunk,
@@ -39,12 +43,19 @@ import {
   searchNearest,
   searchWords,
 } from './query-commands.ts';
-import { readIndexState, readSearchReply, type IndexState, type SearchRow } from './query-replies.ts';
+import {
+  readIndexShape,
+  readIndexState,
+  readSearchReply,
+  type IndexShape,
+  type IndexState,
+  type SearchRow,
+} from './query-replies.ts';
 
 /** Between two looks whether all is indexed. */
 const SETTLE_PAUSE_MS = 50;
-/** How long a dropped version goes on refusing writes of a process that was away. */
-const REFUSED_FOR_MS = 30 * 24 * 3_600_000;
+/** Keys that are removed by one command. */
+const MOST_REMOVED = 500;
 
 /** What the engine is made of. */
 export interface QueryEngineParts {
@@ -52,6 +63,7 @@ export interface QueryEngineParts {
   readonly commands: () => ScriptClient;
   readonly guard: Guard;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly definition: Definition;
   readonly schema: CompiledSchema;
   /** Whether the server has FT.HYBRID. */
@@ -60,9 +72,8 @@ export interface QueryEngineParts {
 
 export class QueryEngine implements Engine {
   readonly kind = 'query-engine';
+  lastFailure: IndexFailure | undefined;
   readonly #parts: QueryEngineParts;
-  /** Failures that were told of, or were there before. */
-  #failuresTold = 0;
 
   constructor(parts: QueryEngineParts) {
     this.#parts = parts;
@@ -72,29 +83,40 @@ export class QueryEngine implements Engine {
     const { definition, schema } = this.#parts;
     const prefixes = place.shards.map(({ chunkPrefix }) => chunkPrefix);
     await this.#unless(/already exists/i, createIndex(place.searchIndex, prefixes, definition, schema));
-    const { failures } = await this.#state(place);
-    this.#failuresTold = failures;
+    const info = await this.#send(describeIndex(place.searchIndex));
+    const faults = shapeFaults(readIndexShape(info), {
+      keyType: keyType(definition),
+      prefixes,
+      fields: indexedFields(definition, schema).map(({ path, name, type }) => `${path} AS ${name} ${type}`),
+    });
+    if (faults.length > 0) throw mismatch(place.name, place.version, faults);
+    this.#noteFailures(readIndexState(info));
   }
 
   async announce(place: Place): Promise<void> {
     await this.#parts.port.send(undefined, pointAlias(place.alias, place.searchIndex));
   }
 
-  async drop(place: Place): Promise<void> {
+  async drop(place: Place, chunks: AsyncIterable<ChunkNames>): Promise<void> {
     await this.#unless(/unknown index|no such index|not found/i, dropIndex(place.searchIndex));
-    const batch = createBatch(this.#parts.commands());
-    const answers = place.shards.flatMap(({ phase, manifests, lists, seal, dirty }) => [
-      batch.command('SET', phase, 'closed', 'PX', REFUSED_FOR_MS),
-      batch.command('UNLINK', manifests, lists, seal, dirty),
-    ]);
-    await this.#parts.guard.run(() => batch.send());
-    await Promise.all(answers);
+    const { commands, guard } = this.#parts;
+    for await (const { shard, names } of chunks) {
+      for (let at = 0; at < names.length; at += MOST_REMOVED) {
+        const keys = names.slice(at, at + MOST_REMOVED).map((chunk) => shard.chunk(chunk));
+        await guard.run(() => commands().unlink(...keys));
+      }
+    }
   }
 
   steps(shard: ShardKeys, { put, remove, metadata }: DocumentWrite): Command[] {
     const { definition, schema } = this.#parts;
+    // The server reckons in 32 bits, in which the length of a vector that is very long or very short is none.
+    const sent = (vector: Float32Array): Float32Array => (definition.metric === 'cosine' ? normalise(vector) : vector);
     return [
-      ...put.flatMap((chunk) => putChunk(shard.chunk(chunk.chunk), { ...chunk, metadata }, definition, schema)),
+      ...put.flatMap(({ vector, ...chunk }) => {
+        const stored = { ...chunk, metadata, vector: vector && sent(vector) };
+        return putChunk(shard.chunk(chunk.chunk), stored, definition, schema);
+      }),
       ...remove.map((chunk) => removeChunk(shard.chunk(chunk))),
     ];
   }
@@ -102,11 +124,8 @@ export class QueryEngine implements Engine {
   async search(place: Place, query: VectorQuery): Promise<Found[]> {
     const { definition, schema } = this.#parts;
     const command = searchNearest({ ...query, index: place.searchIndex }, definition, schema);
-    const { rows } = readSearchReply(await this.#send(command), false);
-    return rows
-      .map((row) => this.#found(row))
-      .filter(({ score }) => score >= query.minScore)
-      .toSorted(byScore);
+    const { found } = await this.#ask(command, { mustBeWhole: query.isExact });
+    return found.filter(({ score }) => score >= query.minScore).toSorted(byScore);
   }
 
   async searchText(place: Place, query: TextQuery): Promise<{ total: number; found: Found[] }> {
@@ -121,8 +140,7 @@ export class QueryEngine implements Engine {
     const { definition, schema, hasHybrid } = this.#parts;
     if (!hasHybrid) return undefined;
     const command = searchHybrid({ ...query, index: place.searchIndex }, definition, schema);
-    if (!command) return undefined;
-    return readSearchReply(await this.#send(command), false).rows.map((row) => this.#found(row));
+    return command && (await this.#ask(command)).found;
   }
 
   async vectors(shard: ShardKeys, chunks: readonly string[]): Promise<Array<Float32Array | undefined>> {
@@ -165,19 +183,17 @@ export class QueryEngine implements Engine {
   async settle(place: Place, signal?: AbortSignal): Promise<void> {
     for (;;) {
       const state = await this.#state(place);
-      if (state.failures > this.#failuresTold) {
-        const { lastError, lastErrorKey } = state;
-        const count = state.failures - this.#failuresTold;
-        this.#failuresTold = state.failures;
-        throw new MillraceError(
-          'INDEX_FAILED',
-          `search index ${place.searchIndex}: ${count} documents could not be indexed, the last was ${lastErrorKey ?? 'unknown'}: ${lastError ?? 'no reason given'}`,
-          { index: place.searchIndex, count, key: lastErrorKey, reason: lastError },
-        );
-      }
+      this.#noteFailures(state);
       if (!state.isIndexing && state.indexed >= 1) return;
       await this.#parts.clock.sleep(SETTLE_PAUSE_MS, { signal });
     }
+  }
+
+  /** A server that was started again counts from 0, so what differs is new, not only what is more. */
+  #noteFailures({ failures: count, lastErrorKey: key, lastError: reason }: IndexState): void {
+    const { lastFailure } = this;
+    if (count === 0) this.lastFailure = undefined;
+    else if (lastFailure?.count !== count || lastFailure.key !== key) this.lastFailure = { count, key, reason };
   }
 
   checkFilter(filter: Filter): void {
@@ -186,29 +202,44 @@ export class QueryEngine implements Engine {
 
   async #searchWords(place: Place, query: TextQuery, isAny: boolean): Promise<{ total: number; found: Found[] }> {
     const command = searchWords(place.searchIndex, query, this.#parts.definition, this.#parts.schema, isAny);
-    if (!command) return { total: 0, found: [] };
-    const { total, rows } = readSearchReply(await this.#send(command), true);
-    return { total, found: rows.map((row) => this.#found(row)) };
+    return command ? this.#ask(command, { hasScores: true }) : { total: 0, found: [] };
   }
 
-  #found({ id, score, fields }: SearchRow): Found {
-    const { metric } = this.#parts.definition;
-    const told = fields.get(DISTANCE);
+  /** What a search finds. An answer that is not whole says so only beside it. */
+  async #ask(
+    command: Command,
+    { hasScores = false, mustBeWhole = false } = {},
+  ): Promise<{ total: number; found: Found[] }> {
+    const { total, rows, warnings } = readSearchReply(await this.#send(command), hasScores);
+    if (warnings.length > 0) {
+      const [verb, index] = command.map(String);
+      const message = `${verb} of search index ${index}: the answer may not be whole: ${warnings.join('; ')}`;
+      if (mustBeWhole) throw new MillraceError('REDIS_FAILED', message, { index, warnings });
+      this.#parts.log.warn({ index, warnings }, message);
+    }
+    return { total, found: rows.flatMap((row) => this.#found(row)) };
+  }
+
+  /** A chunk that went meanwhile comes without its fields, and is none. */
+  #found({ score, fields }: SearchRow): Found[] {
+    const { documents, metric } = this.#parts.definition;
+    const chunk = fields.get(OWN_FIELDS.chunk);
+    if (chunk === undefined) return [];
+    // What is found by a path comes as JSON in some releases; no name of a chunk ends with a quote by itself.
+    const isEncoded = documents === 'json' && chunk.endsWith('"');
+    const stored = (value: string): string => (isEncoded ? (JSON.parse(value) as string) : value);
+    const [text, told] = [fields.get(OWN_FIELDS.text), fields.get(DISTANCE)];
     const distance = told === undefined ? undefined : Number(told);
-    return {
-      chunk: this.#stored(fields.get(OWN_FIELDS.chunk)) ?? id ?? '',
-      score: distance === undefined ? (score ?? 0) : similarityOf(metric, distance),
-      distance,
-      text: fields.get(OWN_FIELDS.text),
-      index: Number(fields.get(OWN_FIELDS.index) ?? 0),
-      metadata: this.#stored(fields.get(OWN_FIELDS.metadata)) ?? '{}',
-    };
-  }
-
-  /** What is found by a path comes as JSON in some releases; neither a chunk's name nor metadata ends with a quote by itself. */
-  #stored(value: string | undefined): string | undefined {
-    if (this.#parts.definition.documents !== 'json' || !value?.startsWith('"') || !value.endsWith('"')) return value;
-    return JSON.parse(value) as string;
+    return [
+      {
+        chunk: stored(chunk),
+        score: distance === undefined ? (score ?? 0) : similarityOf(metric, distance),
+        distance,
+        text: text === undefined ? undefined : stored(text),
+        index: Number(fields.get(OWN_FIELDS.index) ?? 0),
+        metadata: stored(fields.get(OWN_FIELDS.metadata) ?? '{}'),
+      },
+    ];
   }
 
   #send(command: Command): Promise<unknown> {
@@ -227,4 +258,14 @@ export class QueryEngine implements Engine {
       if (!isMillraceError(error, 'REDIS_FAILED') || !isDone.test(error.message)) throw error;
     }
   }
+}
+
+/** What differs between an index as the server has it and as we make it; nothing where the server does not say. */
+function shapeFaults(there: IndexShape, here: IndexShape): string[] {
+  const faults: string[] = [];
+  for (const part of ['keyType', 'prefixes', 'fields'] as const) {
+    const [left, right] = [there[part], here[part]].map((value) => [value].flat().toSorted().join(', '));
+    if (left !== '' && left !== right) faults.push(`${part} of the search index: ${left} there, ${right} here`);
+  }
+  return faults;
 }

@@ -28,6 +28,14 @@ export interface IndexState {
   readonly lastErrorKey: string | undefined;
 }
 
+/** What FT.INFO says that an index is; empty where it says nothing. */
+export interface IndexShape {
+  readonly keyType: string;
+  readonly prefixes: readonly string[];
+  /** Each as `PATH AS NAME TYPE`. */
+  readonly fields: readonly string[];
+}
+
 const BYTES_PER_MB = 1_024 * 1_024;
 
 /** @param hasScores Whether the command had WITHSCORES, which RESP2 does not tell. */
@@ -64,6 +72,20 @@ export function readIndexState(reply: unknown): IndexState {
     sizeBytes: Math.round(number('total_index_memory_sz_mb') * BYTES_PER_MB),
     lastError: text('last indexing error'),
     lastErrorKey: text('last indexing error key'),
+  };
+}
+
+export function readIndexShape(reply: unknown): IndexShape {
+  const map = mapOf(reply);
+  const definition = mapOf(map.get('index_definition') ?? []);
+  const keyType = definition.get('key_type');
+  return {
+    keyType: typeof keyType === 'string' ? keyType : '',
+    prefixes: listOf(definition.get('prefixes')).map(String),
+    fields: listOf(map.get('attributes')).map((attribute) => {
+      const field = mapOf(attribute);
+      return `${String(field.get('identifier'))} AS ${String(field.get('attribute'))} ${String(field.get('type'))}`;
+    }),
   };
 }
 

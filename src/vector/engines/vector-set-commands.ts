@@ -6,9 +6,6 @@ import type { Command } from '../search-port.ts';
 /** What the server calls each. */
 const QUANTISATION_WORDS = { q8: 'Q8', bin: 'BIN', none: 'NOQUANT' } as const satisfies Record<Quantisation, string>;
 
-/** Up to here a search is over sooner than another thread would have taken it up. */
-export const LARGEST_EF_WITHOUT_THREAD = 250;
-
 /** Adds a vector, or puts it in the place of the one that is there. The settings come each time: the set may have to begin anew. */
 export function addVector(
   key: string,
@@ -61,7 +58,6 @@ function epsilonOf(minScore: number): string[] {
 
 export function searchVectors(key: string, query: SimilarityArguments): Command {
   const { vector, count, ef, minScore, filter, filterEf, isExact } = query;
-  const isQuick = filter === undefined && !isExact && ef <= LARGEST_EF_WITHOUT_THREAD;
   return [
     'VSIM',
     key,
@@ -76,7 +72,6 @@ export function searchVectors(key: string, query: SimilarityArguments): Command 
     ...(filter === undefined ? [] : ['FILTER', filter]),
     ...(filterEf === undefined ? [] : ['FILTER-EF', String(filterEf)]),
     ...(isExact ? ['TRUTH'] : []),
-    ...(isQuick ? ['NOTHREAD'] : []),
   ];
 }
 

@@ -27,11 +27,10 @@ import { decodeManifest, firstMetadata } from '../manifest.ts';
 import type { CompiledSchema } from '../schema.ts';
 import { exactPass, searchNear, type ExactPass } from '../scripts.ts';
 import type { Command, SearchPort } from '../search-port.ts';
-import { distanceAt, fromBlob, toBlob } from '../vectors.ts';
+import { distanceAt, fromBlob, normalise, toBlob } from '../vectors.ts';
 import { decodeVector, similarityTo } from './raw-vectors.ts';
 import {
   addVector,
-  LARGEST_EF_WITHOUT_THREAD,
   listNumber,
   listTag,
   readVector,
@@ -54,8 +53,8 @@ const EF_PER_RESULT = 4;
 /** How many nodes a walk with a filter looks at: so many for each that may pass, within bounds. */
 const FILTER_EF_PER_RESULT = 200;
 const LARGEST_FILTER_EF = 50_000;
-/** How long a dropped version goes on refusing writes of a process that was away. */
-const REFUSED_FOR_MS = 30 * 24 * 3_600_000;
+/** Up to here a search is over sooner than another thread would have taken it up. */
+const LARGEST_EF_WITHOUT_THREAD = 250;
 
 /** What the engine is made of. */
 export interface VectorSetParts {
@@ -74,6 +73,7 @@ interface Hit {
 
 export class VectorSets implements Engine {
   readonly kind = 'vector-sets';
+  readonly lastFailure = undefined;
   readonly #parts: VectorSetParts;
   readonly #definition: Definition;
   readonly #listed: readonly ListedField[];
@@ -95,20 +95,10 @@ export class VectorSets implements Engine {
 
   async drop(place: Place): Promise<void> {
     const batch = createBatch(this.#parts.commands());
-    const answers = place.shards.flatMap((shard) => [
-      batch.command('SET', shard.phase, 'closed', 'PX', REFUSED_FOR_MS),
-      batch.command(
-        'UNLINK',
-        shard.vectors,
-        shard.manifests,
-        shard.lists,
-        shard.texts,
-        shard.originals,
-        shard.seal,
-        shard.dirty,
-        ...this.#listed.map((list) => listOf(shard, list)),
-      ),
-    ]);
+    const answers = place.shards.map((shard) => {
+      const lists = this.#listed.map((list) => listOf(shard, list));
+      return batch.command('UNLINK', shard.vectors, shard.texts, shard.originals, ...lists);
+    });
     await this.#parts.guard.run(() => batch.send());
     await Promise.all(answers);
   }
@@ -118,13 +108,14 @@ export class VectorSets implements Engine {
     const steps: Command[] = [];
     for (const { chunk, index, text, vector } of write.put) {
       if (vector) {
-        const blob = toBlob(vector);
+        // The server reckons in 32 bits, in which the length of a vector that is very long or very short is none.
+        const blob = toBlob(normalise(vector));
         steps.push(addVector(shard.vectors, chunk, blob, attributes, this.#definition));
         if (this.#definition.keepsVectors) steps.push(['HSET', shard.originals, chunk, blob]);
       } else {
         steps.push(setAttributes(shard.vectors, chunk, attributes));
       }
-      if (text !== undefined) steps.push(['HSET', shard.texts, chunk, `${index}\n${text}`]);
+      steps.push(text === undefined ? ['HDEL', shard.texts, chunk] : ['HSET', shard.texts, chunk, `${index}\n${text}`]);
       steps.push(...this.#listings(shard, chunk, write.metadata, write.before));
     }
     for (const chunk of write.remove) {

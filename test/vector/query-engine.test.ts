@@ -1,0 +1,223 @@
+/**
+ * An index on the Query Engine, as far as it goes without one: FT.* are answered by the test as the documentation says, everything else
+ * by a real server. On a real Query Engine the contract suite runs.
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createLogger } from '../../src/log.ts';
+import { byScore, type Found } from '../../src/vector/engine.ts';
+import { indexedFields } from '../../src/vector/engines/query-commands.ts';
+import type { IndexOptions } from '../../src/vector/options.ts';
+import { compileSchema, type VectorSchema } from '../../src/vector/schema.ts';
+import type { Command, VectorConnections } from '../../src/vector/search-port.ts';
+import { createVectors } from '../../src/vector/create-vectors.ts';
+import type { VectorIndex } from '../../src/vector/vector-index.ts';
+import { createConnections } from '../../src/redis/connect.ts';
+import { failureOf } from '../support/failures.ts';
+import { ownedByTest } from '../support/owned.ts';
+import { startRedis, type TestServer } from '../support/servers.ts';
+
+let server: TestServer;
+beforeAll(async () => (server = await startRedis()));
+afterAll(() => server.stop());
+const own = ownedByTest();
+
+const ROWS = ['doc#1', 'doc#2', 'doc#3'];
+type Answer = (command: readonly string[]) => unknown;
+
+/** What the server says of an index: RESP3, as a flat list. */
+function info(more: readonly unknown[] = []): unknown[] {
+  return ['num_docs', 1, 'percent_indexed', 1, 'indexing', 0, ...more];
+}
+
+function rows(...fields: ReadonlyArray<readonly string[]>): unknown[] {
+  const results = fields.map((each, at) => ['id', `k${at}`, 'extra_attributes', each, 'values', []]);
+  return ['total_results', results.length, 'results', results, 'warning', []];
+}
+
+/** An index whose FT.* commands `answers` has by name, or as a server that holds nothing. */
+function pretend(options: Partial<IndexOptions> & { name: string }, answers: Record<string, Answer> = {}) {
+  const connections = own(createConnections({ url: server.url }));
+  const sent: string[][] = [];
+  const logged: string[] = [];
+  const usual: Record<string, Answer> = { 'FT.INFO': () => info(), 'FT.SEARCH': () => rows() };
+  const pretended: VectorConnections = {
+    topology: connections.topology,
+    label: connections.label,
+    outage: () => connections.outage(),
+    commands: () => connections.commands(),
+    capabilities: async () => {
+      const known = await connections.capabilities();
+      return { ...known, features: { ...known.features, queryEngine: true, hybridSearch: false } };
+    },
+    search: (async () => ({
+      async sendCommand(command: Command) {
+        const words = command.map(String);
+        sent.push(words);
+        const [verb = '', ...rest] = command;
+        if (!String(verb).startsWith('FT.')) return connections.commands().callBuffer(String(verb), ...rest);
+        return (answers[String(verb)] ?? usual[String(verb)])?.(words) ?? 'OK';
+      },
+    })) as never,
+  };
+  const log = createLogger({ level: 'warn', destination: { write: (line: string) => logged.push(line) } });
+  const vectors = own(createVectors(pretended, { follow: 50, log }));
+  const index: VectorIndex = vectors.index<VectorSchema>({ dimensions: 2, engine: 'query-engine', ...options });
+  return { index, sent, logged, verbs: () => sent.map(([verb]) => verb) };
+}
+
+const keysOf = (name: string): Promise<string[]> =>
+  server.ask(async (redis) => (await redis.keys(`millrace:vector:{${name}:*`)).map((key) => key.split('}:')[1] ?? ''));
+
+test('a version goes without its documents in the way of the server: closed first, then the index, then chunk by chunk', async () => {
+  const { index, sent } = pretend({ name: 'dropped' });
+  await index.upsert(Array.from({ length: 700 }, (_none, at) => ({ id: String(at), vector: [1, at], text: 'words' })));
+  // A chunk that the server never took into its index.
+  expect(await keysOf('dropped')).toHaveLength(701);
+  const removals: string[][] = [];
+  await server.ask(async (redis) => {
+    const monitor = await redis.monitor();
+    monitor.on(
+      'monitor',
+      (_time: string, args: string[]) => args.join(' ').includes('dropped:1') && removals.push(args),
+    );
+    expect(await index.rebuild({ keepOld: 0 })).toMatchObject({ version: 2, documents: 700 });
+    monitor.disconnect();
+  });
+  expect(sent.filter(([verb]) => verb === 'FT.DROPINDEX')).toEqual([['FT.DROPINDEX', 'millrace:vector:dropped:1']]);
+  const closing = removals.findIndex(([verb, , value]) => /^set$/i.test(verb ?? '') && value === 'closed');
+  const unlinked = removals.findIndex(([verb]) => /^unlink$/i.test(verb ?? ''));
+  expect(closing).toBeGreaterThan(-1);
+  expect(closing).toBeLessThan(unlinked);
+  const left = await server.ask((redis) => redis.keys('millrace:vector:{dropped:1:*'));
+  expect(left).toEqual(['millrace:vector:{dropped:1:0}:phase']);
+});
+
+/** What FT.INFO says of failures: how many, and where the last one is. */
+function failing(count: number, chunk: string): unknown[] {
+  const key = `millrace:vector:{failing:1:0}:chunk:${chunk}`;
+  const reason = 'Could not add vector';
+  return ['indexing failures', count, 'last indexing error', reason, 'last indexing error key', key];
+}
+
+test('what the server could not index is the failure of its own document, once, and the others keep their outcomes', async () => {
+  let errors: unknown[] = [];
+  const { index, logged } = pretend({ name: 'failing' }, { 'FT.INFO': () => info(['Index Errors', errors]) });
+  const items = ['a', 'a#b', 'c'].map((id) => ({ id, vector: [1, 0] }));
+  errors = failing(2, 'elsewhere#0');
+  await index.open();
+  expect(await index.upsert([{ id: 'first', vector: [1, 0] }])).toMatchObject({ added: 1, failed: 0 });
+  errors = failing(3, 'a#b#0');
+  const { outcomes, added, failed } = await index.upsert(items);
+  expect(outcomes.map(({ id, status }) => [id, status])).toEqual([
+    ['a', 'added'],
+    ['a#b', 'failed'],
+    ['c', 'added'],
+  ]);
+  expect([added, failed]).toEqual([2, 1]);
+  expect(outcomes[1]?.error).toMatchObject({ code: 'INDEX_FAILED', facts: { reason: 'Could not add vector' } });
+  expect(await index.upsert([{ id: 'd', vector: [1, 0] }])).toMatchObject({ added: 1, failed: 0 });
+  // A server that was started again counts from 0; what another process wrote is told, and is nobody's outcome.
+  errors = failing(1, 'of another process#0');
+  expect(await index.upsert([{ id: 'e', vector: [1, 0] }])).toMatchObject({ added: 1, failed: 0 });
+  expect(logged.filter((line) => line.includes('of another process#0'))).toHaveLength(1);
+});
+
+test('a new version in which something cannot be found does not take over, and is given up', async () => {
+  let errors: unknown[] = [];
+  const { index } = pretend({ name: 'unwhole' }, { 'FT.INFO': () => info(['Index Errors', errors]) });
+  await index.upsert([{ id: '1', vector: [1, 0] }]);
+  errors = ['indexing failures', 1, 'last indexing error', 'no', 'last indexing error key', 'k'];
+  await failureOf(index.rebuild({ keepOld: 0 }), 'INDEX_FAILED');
+  errors = [];
+  expect(await index.rebuild({ keepOld: 0 })).toMatchObject({ version: 3, documents: 1 });
+});
+
+test('an answer that is not whole is told in the log, and is an error where it must be exact', async () => {
+  const partial = [
+    ...rows(['_chunk', 'doc#1', '_distance', '0.5', '_metadata', '{}']).slice(0, -1),
+    ['Timeout limit was reached'],
+  ];
+  const { index, logged } = pretend({ name: 'partial' }, { 'FT.SEARCH': () => partial });
+  await index.upsert([{ id: 'doc', vector: [1, 0] }]);
+  expect(await index.search({ vector: [1, 0] })).toMatchObject([{ id: 'doc', score: 0.75 }]);
+  expect(logged.join('')).toContain('Timeout limit was reached');
+  await failureOf(index.selfTest({ sample: 1 }), 'REDIS_FAILED');
+});
+
+test('a row without fields, of a chunk that went meanwhile, is no hit; what comes as JSON is read', async () => {
+  const encoded = ['_chunk', '"doc#1"', '_text', '"says \\"so\\""', '_metadata', '"{}"', '_distance', '0'];
+  const { index } = pretend({ name: 'rows', documents: 'json' }, { 'FT.SEARCH': () => rows([], encoded) });
+  expect(await index.search({ vector: [1, 0] })).toMatchObject([{ id: 'doc', text: 'says "so"', metadata: {} }]);
+});
+
+function found(chunk: string, distance: number): Found {
+  return { chunk, distance, score: 1, text: undefined, index: 0, metadata: '{}' };
+}
+
+test('inner products keep the order of the server, also where they leave the scale of scores', async () => {
+  const distances = ['-7', '-3', '0.5'];
+  const reply = rows(
+    ...distances.map((told, at) => ['_chunk', ROWS[2 - at] ?? '', '_metadata', '{}', '_distance', told]),
+  );
+  const { index } = pretend({ name: 'inner', metric: 'ip' }, { 'FT.SEARCH': () => reply });
+  const hits = await index.search({ vector: [4, 0] });
+  expect(hits.map(({ chunk, score }) => [chunk, score])).toEqual([
+    ['3', 1],
+    ['2', 1],
+    ['1', 0.75],
+  ]);
+  expect([found('a#1', -3), found('b#1', -7), found('0#1', -3)].toSorted(byScore).map(({ chunk }) => chunk)).toEqual([
+    'b#1',
+    '0#1',
+    'a#1',
+  ]);
+});
+
+test('a ranking of another search cannot be filtered by words, and that is told before anything is asked', async () => {
+  const { index, verbs } = pretend({ name: 'ranked', schema: { body: 'text' } });
+  await index.open();
+  const before = verbs().length;
+  const search = index.search({
+    vector: [1, 0],
+    hybrid: { ranking: ['1'] },
+    filter: { op: 'text', field: 'body', words: 'x' },
+  });
+  expect((await failureOf(search, 'FILTER_UNSUPPORTED')).message).not.toContain("engine 'query-engine'");
+  expect(verbs()).toHaveLength(before);
+});
+
+test('an index on the server whose fields, keys or prefixes are others is refused, and what differs is told', async () => {
+  const { index } = pretend(
+    { name: 'shape', schema: { year: 'number' } },
+    {
+      'FT.INFO': () =>
+        info([
+          'index_definition',
+          ['key_type', 'HASH', 'prefixes', ['other:'], 'default_score', '1'],
+          'attributes',
+          [
+            ['identifier', '_vector', 'attribute', '_vector', 'type', 'VECTOR'],
+            ['identifier', 'year', 'attribute', 'year', 'type', 'TAG', 'SEPARATOR', '|', 'CASESENSITIVE'],
+          ],
+        ]),
+    },
+  );
+  const { message } = await failureOf(index.open(), 'INDEX_MISMATCH');
+  expect(message).toContain('prefixes of the search index: other: there, millrace:vector:{shape:1:0}:chunk: here');
+  expect(message).toContain('year AS year TAG there');
+  expect(message).toContain('f_year AS year NUMERIC');
+  expect(message).not.toContain('keyType');
+});
+
+test('an index on the server that is as we make it is taken, in whatever order its fields come', async () => {
+  const schema = compileSchema({ year: 'number', body: 'text', lang: 'tag' });
+  const fields = indexedFields({ documents: 'json', algorithm: 'hnsw', metric: 'cosine' } as never, schema).map(
+    ({ path, name, type }) => ['identifier', path, 'attribute', name, 'type', type, 'WEIGHT', '1'],
+  );
+  const shape = ['index_definition', ['key_type', 'JSON'], 'attributes', fields.toReversed()];
+  const { index } = pretend(
+    { name: 'same', schema: schema.definition, documents: 'json' },
+    { 'FT.INFO': () => info(shape) },
+  );
+  expect(await index.open()).toBeUndefined();
+});
