@@ -15,6 +15,9 @@ import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { defaultCacheFolder } from './redis/embedded/embedded.ts';
 import { DEFAULT_PREFIX, isPrefix, PREFIX_FORM } from './redis/keys.ts';
 import { faultsError, nearest, type Fault } from './schema.ts';
+import type { Embedder } from './vector/embedder.ts';
+import { httpEmbedder } from './vector/embedders/http-embedder.ts';
+import type { HttpEmbedderOptions } from './vector/embedders/http-options.ts';
 
 const text = z.string();
 const list = z
@@ -40,6 +43,16 @@ const duration = z
   .string()
   .refine((value) => asDuration(value) !== undefined, `expected ${DURATION_FORM}`)
   .transform((value) => asDuration(value) ?? 0);
+/** Of `name:role:hash`, where a hash has commas of its own: one that comes before the next name and role is between users. */
+const users = z
+  .string()
+  .transform((value) => value.split(/[\s;]+|,(?=[^:,$]+:[a-z]+:)/).filter((user) => user !== ''))
+  .refine((all) => all.length > 0, 'expected name:role:hash, or several of them with spaces between');
+const trustProxy = z
+  .string()
+  .transform((value) =>
+    /^\d{1,2}$/.test(value) ? Number(value) : value === 'true' ? true : value !== 'false' && value,
+  );
 const PEM_BEGIN = '-----BEGIN';
 const pemFile = z.string().transform((file, context) => {
   const refuse = (detail: string) => {
@@ -76,11 +89,31 @@ export const ENV_SCHEMA = z.object({
   REDIS_CONNECT_TIMEOUT: duration.optional(),
   REDIS_COMMAND_TIMEOUT: duration.optional(),
   MILLRACE_PREFIX: prefix.default(DEFAULT_PREFIX),
+  MILLRACE_APP_VERSION: text.max(200, 'expected at most 200 characters').optional(),
   MILLRACE_DATA: text.default('.millrace'),
   MILLRACE_CACHE: text.optional(),
   MILLRACE_REDIS_SERVER: text.optional(),
   MILLRACE_DOWNLOAD: flag.default(true),
   XDG_CACHE_HOME: text.optional(),
+  MILLRACE_DASHBOARD_USERS: users.optional(),
+  MILLRACE_DASHBOARD_USERS_FILE: text.optional(),
+  MILLRACE_DASHBOARD_SECRET: z.string().min(32, 'expected at least 32 characters').optional(),
+  MILLRACE_DASHBOARD_BASE_PATH: text.optional(),
+  MILLRACE_DASHBOARD_URL: text.optional(),
+  MILLRACE_DASHBOARD_TRUST_PROXY: trustProxy.optional(),
+  MILLRACE_DASHBOARD_ENVIRONMENT: text.optional(),
+  MILLRACE_DASHBOARD_ALERTS: flag.default(true),
+  MILLRACE_ALERT_WEBHOOK_URL: text.optional(),
+  MILLRACE_ALERT_WEBHOOK_SECRET: text.optional(),
+  METRICS_TOKEN: z
+    .string()
+    .regex(/^\S{16,}$/, 'expected at least 16 characters, without spaces')
+    .optional(),
+  METRICS_PORT: whole(0, 65_535).optional(),
+  MILLRACE_EMBEDDINGS_URL: text.optional(),
+  MILLRACE_EMBEDDINGS_MODEL: text.optional(),
+  MILLRACE_EMBEDDINGS_DIMENSIONS: whole(1, 32_768).optional(),
+  MILLRACE_EMBEDDINGS_KEY: text.optional(),
   HOST: text.default('127.0.0.1'),
   PORT: whole(0, 65_535).default(3_000),
   LOG_LEVEL: z.enum(LOG_LEVELS, { error: `expected ${LOG_LEVELS.join(', ')}` }).default('info'),
@@ -96,6 +129,23 @@ type Given = Readonly<Record<string, string | undefined>>;
 export interface Configuration {
   platform: PlatformOptions;
   http: { host: string; port: number };
+  /** Of `millrace dashboard`: options of createDashboard(), and where its metrics listen alone. */
+  dashboard: DashboardConfiguration;
+}
+
+/** What the environment says of the dashboard. */
+export interface DashboardConfiguration {
+  users: readonly string[] | undefined;
+  usersFile: string | undefined;
+  secret: string | undefined;
+  basePath: string | undefined;
+  url: string | undefined;
+  trustProxy: number | boolean | string | undefined;
+  environment: string | undefined;
+  metricsToken: string | undefined;
+  metricsPort: number | undefined;
+  /** False where nothing is watched. */
+  alerts: { webhook?: { url: string; secret?: string | undefined } } | false;
 }
 
 /**
@@ -117,10 +167,13 @@ export function readEnv(env: NodeJS.ProcessEnv = process.env): Configuration {
   const redis = ADDRESSES.some((name) => name in given) ? redisOptions(checked) : undefined;
   if (!redis) faults.push(...lonelyNames(given).filter(({ path }) => !bad.has(path)));
   else if (!ADDRESSES.some((name) => bad.has(name))) faults.push(...faultsOf(redis));
+  const { embedder, faults: embedderFaults } = embedderOf(checked);
+  faults.push(...embedderFaults.filter(({ path }) => !bad.has(path)));
   if (faults.length > 0) throw faultsError('ENV_INVALID', 'the environment has faults', faults);
   return {
     platform: {
       prefix: checked.MILLRACE_PREFIX,
+      appVersion: checked.MILLRACE_APP_VERSION,
       redis,
       embedded: {
         folder: resolve(checked.MILLRACE_DATA),
@@ -131,11 +184,43 @@ export function readEnv(env: NodeJS.ProcessEnv = process.env): Configuration {
       log: {
         level: checked.LOG_LEVEL,
         format: checked.LOG_FORMAT ?? (checked.NODE_ENV === 'production' ? 'json' : undefined),
-        secrets: redis ? secretsOf(redis) : [],
+        secrets: [
+          ...(redis ? secretsOf(redis) : []),
+          ...secretsOfDashboard(checked),
+          ...[checked.MILLRACE_EMBEDDINGS_KEY ?? []].flat(),
+        ],
       },
+      vectors: embedder && { embedder },
     },
     http: { host: checked.HOST, port: checked.PORT },
+    dashboard: {
+      users: checked.MILLRACE_DASHBOARD_USERS,
+      usersFile:
+        checked.MILLRACE_DASHBOARD_USERS_FILE === undefined
+          ? undefined
+          : resolve(checked.MILLRACE_DASHBOARD_USERS_FILE),
+      secret: checked.MILLRACE_DASHBOARD_SECRET,
+      basePath: checked.MILLRACE_DASHBOARD_BASE_PATH,
+      url: checked.MILLRACE_DASHBOARD_URL,
+      trustProxy: checked.MILLRACE_DASHBOARD_TRUST_PROXY,
+      environment: checked.MILLRACE_DASHBOARD_ENVIRONMENT,
+      metricsToken: checked.METRICS_TOKEN,
+      metricsPort: checked.METRICS_PORT,
+      alerts: alertsOf(checked),
+    },
   };
+}
+
+function alertsOf(env: Env): DashboardConfiguration['alerts'] {
+  if (!env.MILLRACE_DASHBOARD_ALERTS) return false;
+  const { MILLRACE_ALERT_WEBHOOK_URL: url, MILLRACE_ALERT_WEBHOOK_SECRET: secret } = env;
+  return url === undefined ? {} : { webhook: { url, secret } };
+}
+
+/** What no log may show. */
+function secretsOfDashboard(env: Env): string[] {
+  const { MILLRACE_ALERT_WEBHOOK_URL: url, MILLRACE_ALERT_WEBHOOK_SECRET: secret } = env;
+  return [env.MILLRACE_DASHBOARD_SECRET, env.METRICS_TOKEN, url, secret].filter((one) => one !== undefined);
 }
 
 /** One of these says where Redis is; with none of them the embedded Redis is used. */
@@ -199,6 +284,30 @@ function faultsOf(redis: RedisOptions): Fault[] {
   }
 }
 
+const EMBEDDER_VARIABLES: Readonly<Record<string, keyof Env>> = {
+  url: 'MILLRACE_EMBEDDINGS_URL',
+  model: 'MILLRACE_EMBEDDINGS_MODEL',
+  dimensions: 'MILLRACE_EMBEDDINGS_DIMENSIONS',
+  apiKey: 'MILLRACE_EMBEDDINGS_KEY',
+};
+
+/** The embedder that is described, or what is missing or wrong of it; neither where nothing of it is set. */
+function embedderOf(env: Env): { embedder?: Embedder; faults: Fault[] } {
+  const options = Object.fromEntries(Object.entries(EMBEDDER_VARIABLES).map(([option, name]) => [option, env[name]]));
+  if (Object.values(options).every((value) => value === undefined)) return { faults: [] };
+  try {
+    return { embedder: httpEmbedder(options as unknown as HttpEmbedderOptions), faults: [] };
+  } catch (error) {
+    if (!isMillraceError(error, 'OPTIONS_INVALID')) throw error;
+    const faults = (error.facts['faults'] as Fault[]).map(({ path, reason }) => {
+      const name = EMBEDDER_VARIABLES[path];
+      if (name === undefined) return { path, reason };
+      return { path: name, reason: env[name] === undefined ? 'expected it beside the others, got none' : reason };
+    });
+    return { faults };
+  }
+}
+
 /** Settings of a connection that is not made, because no address is given. */
 function lonelyNames(given: Given): Fault[] {
   return Object.keys(ENV_SCHEMA.shape)
@@ -237,7 +346,7 @@ function noSuchVariable(name: string, guess: string | undefined): Fault {
 
 function faultOf(issue: z.core.$ZodIssue, given: Given): Fault {
   const name = String(issue.path[0]);
-  const isSecret = /PASSWORD|KEY/.test(name);
+  const isSecret = /PASSWORD|KEY|SECRET|TOKEN|USERS$|WEBHOOK/.test(name);
   return { path: name, reason: `${issue.message}, got ${isSecret ? 'something else' : describeValue(given[name])}` };
 }
 

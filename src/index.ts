@@ -1,11 +1,11 @@
 /** The public surface of Millrace. */
 export { createPlatform, type EmbeddedRedisOptions, type Platform, type PlatformOptions } from './platform.ts';
-export { readEnv, type Configuration } from './env.ts';
+export { readEnv, type Configuration, type DashboardConfiguration } from './env.ts';
 export { ERROR_CODES, isMillraceError, MillraceError, type ErrorCode } from './errors.ts';
 export { formatMs, toMs, type Duration } from './durations.ts';
 export { systemClock, withDeadline, type Clock } from './clock.ts';
 export { createLogger, type Logger, type LogLevel, type LogOptions } from './log.ts';
-export { parseInput, type Fault, type Schema } from './schema.ts';
+export { checkOptions, durationOption, parseInput, type Fault, type Schema } from './schema.ts';
 export type { Check, Health } from './health.ts';
 export type { RedisOptions, TlsOptions, Topology } from './redis/address.ts';
 export { requireFeature, type Capabilities, type Feature } from './redis/capabilities.ts';
@@ -46,9 +46,25 @@ export { flow, type ChildFailurePolicy, type EnqueuedFlow, type Flow, type FlowO
 export type { CancelOptions, CancelStatus } from './jobs/cancel.ts';
 export type { JobInfo, JobState } from './jobs/inspect.ts';
 export type { AttemptOutcome, AttemptRecord, DeathReason as DeadReason } from './jobs/attempt-record.ts';
-export type { Jobs, JobsOptions, QueueCounts, WaitOptions } from './jobs/jobs.ts';
+export type { Jobs, JobsOptions, PlatformJobs, QueueCounts, WaitOptions } from './jobs/jobs.ts';
+export { contractSecrets, type ContractInfo } from './jobs/contract-book.ts';
+export type { RetryStatus } from './jobs/retry.ts';
+export {
+  SEARCHABLE_STATES,
+  type JobFilter,
+  type JobPage,
+  type JobSummary,
+  type SearchableState,
+  type SearchOptions as JobSearchOptions,
+} from './jobs/search/filter.ts';
+export { hideSecrets } from './jobs/hide-secrets.ts';
+export { maskSecrets, SECRET_MARK } from './jobs/secrets.ts';
 export type { DeadLetterRetention } from './jobs/runtime.ts';
 export type { Worker, WorkOptions } from './worker.ts';
+export type { Fleet } from './jobs/fleet/fleet.ts';
+export type { WorkerInfo } from './jobs/fleet/report.ts';
+export type { Percentiles } from './jobs/history/buckets.ts';
+export type { History, HistoryPoint, QueueSnapshot, SeriesOptions } from './jobs/history/history.ts';
 export type { QueueOptions, WorkerOptions } from './jobs/worker/worker-options.ts';
 export type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
 export type { DeadLetter, Redriving } from './jobs/dead-letters/letter.ts';
@@ -56,11 +72,14 @@ export type { DeadLetterFilter } from './jobs/dead-letters/filter.ts';
 export type { DeadLetterCluster } from './jobs/dead-letters/clusters.ts';
 export type { DeadLetterPage } from './jobs/dead-letters/list-page.ts';
 export type {
+  ClusterOptions,
   DeadLetterTarget,
   DiscardOptions,
   DiscardResult,
   ListOptions,
+  RedrivenJob,
   RedriveOptions,
+  RedriveProgress,
   RedriveResult,
   Skipped,
 } from './jobs/dead-letters/options.ts';
@@ -108,6 +127,7 @@ export type { WriteThrough } from './cache/stores/write-through.ts';
 export { createLocks, type Locks } from './lock/locks.ts';
 export type { Fence, FenceVerdict } from './lock/fence.ts';
 export type { LockHolder, LockInspection, LockWaiter } from './lock/inspect.ts';
+export type { ListedHolder, ListedLock, LockListing, LockListOptions } from './lock/list.ts';
 export type { Held, Lock, ReleaseResult } from './lock/lock.ts';
 export type { LockSet } from './lock/lock-set.ts';
 export type { LockOptions, LocksOptions, UsingOptions } from './lock/options.ts';
@@ -131,6 +151,7 @@ export type {
   LimitWaitOptions,
   PolicyResult,
 } from './rate-limit/limiter.ts';
+export type { EdgeKey } from './rate-limit/edge-keys.ts';
 export { createLimits, type LimiterOptions, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
 export type { OnError } from './rate-limit/outage.ts';
 export type { Algorithm, Policy, PolicyChange, PolicyInfo } from './rate-limit/policies.ts';
@@ -160,6 +181,7 @@ export type { RunOptions, StreamWorker } from './streams/worker.ts';
 export type { PublishOptions } from './streams/publisher.ts';
 export type { HeldBy, Published } from './streams/scripts.ts';
 export type { CreateGroupOptions, GroupInfo, RemovedGroup, RemoveGroupOptions } from './streams/groups.ts';
+export type { StreamConsumerInfo, StreamGroupInfo, StreamInfo, StreamKeep } from './streams/inspect.ts';
 export type { GroupConsumer, GroupLag } from './streams/lag.ts';
 export type { Trimmed, TrimOptions } from './streams/trim.ts';
 export type { StreamDeadLetters } from './streams/dead-letters/dead-letters.ts';

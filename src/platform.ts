@@ -8,12 +8,13 @@
  */
 import { createRequire } from 'node:module';
 import { z } from 'zod';
-import { withDeadline } from './clock.ts';
 import type { Cache } from './cache/cache.ts';
 import { MillraceError } from './errors.ts';
 import { runChecks, type Health } from './health.ts';
 import type { DeadLetters } from './jobs/dead-letters/dead-letters.ts';
-import { jobsOptionsSchema, type Jobs, type JobsOptions } from './jobs/jobs.ts';
+import type { Fleet } from './jobs/fleet/fleet.ts';
+import type { History } from './jobs/history/history.ts';
+import { jobsOptionsSchema, type Jobs, type JobsOptions, type PlatformJobs } from './jobs/jobs.ts';
 import { JobsRuntime, retentionSchema, type DeadLetterRetention } from './jobs/runtime.ts';
 import type { Schedules } from './jobs/schedules/schedules.ts';
 import type { Locks } from './lock/locks.ts';
@@ -24,12 +25,11 @@ import { createMetrics, type Metrics } from './metrics/registry.ts';
 import { moduleOptionsShape, startModules, type ModuleOptions, type Modules, type RunningModules } from './modules.ts';
 import type { Limits } from './rate-limit/limits.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
-import { checkAllSlots } from './redis/cluster-state.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
 import type { Report } from './redis/doctor.ts';
 import type { EmbeddedRedis } from './redis/embedded/embedded.ts';
 import { checkPrefix, DEFAULT_PREFIX } from './redis/keys.ts';
-import { probeServer } from './redis/probe.ts';
+import { checkReadiness, warmUp } from './redis/readiness.ts';
 import type { ServerInfo } from './redis/server-info.ts';
 import { serverName } from './redis/server-info.ts';
 import type { PubSub } from './pubsub/pubsub.ts';
@@ -63,6 +63,8 @@ export interface PlatformOptions extends ModuleOptions {
   jobs?: JobsOptions | undefined;
   /** How long dead letters are kept. */
   deadLetters?: DeadLetterRetention | undefined;
+  /** What you call the version of your application, such as a build number. Workers tell it to the fleet and keep it with each attempt. Default none. */
+  appVersion?: string | undefined;
   /** How to log, or a pino logger to use. Default: `info`, readable on a terminal, JSON elsewhere. */
   log?: LogOptions | Logger | undefined;
   /** Called with each step of a long start, such as the download of a server. Default: they are logged. */
@@ -75,12 +77,16 @@ export interface Platform {
   readonly log: Logger;
   /** The connections to Redis. @throws MillraceError CLOSED before start() and after stop(). */
   readonly redis: Connections;
-  /** Enqueues jobs, looks at them, waits for them, cancels them. @throws MillraceError CLOSED before start() and after stop(). */
-  readonly jobs: Jobs;
+  /** Enqueues jobs, looks at them, waits for them, cancels them, finds them. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly jobs: PlatformJobs;
   /** The jobs that will not be tried again by themselves. @throws MillraceError CLOSED before start() and after stop(). */
   readonly deadLetters: DeadLetters;
   /** What comes again by itself: listed, removed, run now. @throws MillraceError CLOSED before start() and after stop(). */
   readonly schedules: Schedules;
+  /** All worker processes, on whatever machine. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly fleet: Fleet;
+  /** What was run of each queue, by the minute and by the hour. @throws MillraceError CLOSED before start() and after stop(). */
+  readonly history: History;
   /** Keeps what is dear to find, in this process and in Redis. @throws MillraceError CLOSED before start() and after stop(). */
   readonly cache: Cache;
   /** One at a time, or so many, across all processes. @throws MillraceError CLOSED before start() and after stop(). */
@@ -122,8 +128,6 @@ export interface Platform {
   diagnose(): Promise<Report>;
 }
 
-const READY_WITHIN_MS = 1_000;
-
 const optionsSchema = z.strictObject({
   prefix: z.string().default(DEFAULT_PREFIX),
   redis: z
@@ -139,6 +143,7 @@ const optionsSchema = z.strictObject({
     .optional(),
   jobs: jobsOptionsSchema.optional(),
   deadLetters: retentionSchema.optional(),
+  appVersion: z.string().min(1).max(200).optional(),
   ...moduleOptionsShape,
   log: z
     .custom<LogOptions | Logger>((value) => typeof value === 'object' && value !== null, 'expected an object')
@@ -197,7 +202,7 @@ class RunningPlatform implements Platform {
     return this.#checkRunning().connections;
   }
 
-  get jobs(): Jobs {
+  get jobs(): PlatformJobs {
     return this.#checkRunning().jobs.jobs;
   }
 
@@ -207,6 +212,14 @@ class RunningPlatform implements Platform {
 
   get schedules(): Schedules {
     return this.#checkRunning().jobs.schedules;
+  }
+
+  get fleet(): Fleet {
+    return this.#checkRunning().jobs.fleet;
+  }
+
+  get history(): History {
+    return this.#checkRunning().jobs.history;
   }
 
   get cache(): Cache {
@@ -307,16 +320,8 @@ class RunningPlatform implements Platform {
 
   async #checkRedis(): Promise<string | undefined> {
     if (!this.#running) return 'not connected yet';
-    const { connections } = this.#running;
-    const late = (): Error =>
-      new MillraceError('REDIS_TIMEOUT', `Redis at ${connections.label}: no answer in ${READY_WITHIN_MS} ms`, {});
-    try {
-      const checks = checkAllSlots(connections).then(() => probeServer(connections, this.prefix));
-      await withDeadline(checks, READY_WITHIN_MS, late);
-      return undefined;
-    } catch (error) {
-      throw connections.outage() ?? error; // Why there is no connection says more than that a command waited for one in vain.
-    }
+    await checkReadiness(this.#running.connections, this.prefix);
+    return undefined;
   }
 
   async #start(): Promise<Running> {
@@ -352,6 +357,7 @@ class RunningPlatform implements Platform {
       options: this.#options.jobs ?? {},
       deadLetters: this.#options.deadLetters ?? {},
       version,
+      appVersion: this.#options.appVersion,
     });
   }
 
@@ -379,14 +385,6 @@ class RunningPlatform implements Platform {
     await running?.connections.close();
     await running?.embedded?.stop();
   }
-}
-
-/** So that no first call with a short deadline has to wait for a connection. What is wrong by now, ready() tells. */
-async function warmUp(connections: Connections): Promise<void> {
-  await connections
-    .commands()
-    .ping()
-    .catch(() => undefined);
 }
 
 function loggerOf({ log, redis, sessions }: PlatformOptions): Logger {

@@ -1,15 +1,18 @@
 /**
  * What a process works on, as one: the jobs of its handlers, and the consumers of streams beside them.
  *
- * Both drain side by side when the process is told to stop, within the same bound.
+ * Both drain side by side when the process is told to stop, within the same bound. The fleet is told of both.
  */
 import { MillraceError } from './errors.ts';
+import type { FleetSeat } from './jobs/fleet/heartbeat.ts';
+import type { ConsumerReport } from './jobs/fleet/report.ts';
 import type { Handler } from './jobs/handler.ts';
 import type { JobsRuntime } from './jobs/runtime.ts';
 import { workerOptionsSchema, type WorkerOptions } from './jobs/worker/worker-options.ts';
 import { checkOptions } from './schema.ts';
 import type { Member } from './streams/member.ts';
 import type { Streams } from './streams/streams.ts';
+import type { StreamWorker } from './streams/worker.ts';
 
 /** Options of a worker: handlers of jobs, consumers of streams, or both. */
 export interface WorkOptions extends Omit<WorkerOptions, 'handlers'> {
@@ -33,7 +36,7 @@ export interface Worker {
 
 /** Where the two kinds of work run. */
 export interface Workplaces {
-  readonly jobs: Pick<JobsRuntime, 'work'>;
+  readonly jobs: Pick<JobsRuntime, 'work' | 'joinFleet'>;
   readonly streams: Pick<Streams, 'run'>;
 }
 
@@ -49,8 +52,9 @@ export async function startWork({ jobs, streams }: Workplaces, options: WorkOpti
   if (!hasJobs) checkOptions(withoutHandlers, common, 'worker');
   const jobWorker = hasJobs ? await jobs.work({ ...common, handlers }) : undefined;
   try {
-    const { drainFor } = options;
+    const { drainFor, version } = options;
     const streamWorker = consumers.length > 0 ? await streams.run(consumers, { drainFor }) : undefined;
+    const seat = streamWorker && jobs.joinFleet({ version, report: () => ({ consumers: reportOf(streamWorker) }) });
     return {
       queues: jobWorker?.queues ?? [],
       consumers: consumers.map(({ name }) => name),
@@ -58,11 +62,21 @@ export async function startWork({ jobs, streams }: Workplaces, options: WorkOpti
         return (jobWorker?.active ?? 0) + (streamWorker?.active ?? 0);
       },
       async stop() {
-        await Promise.all([jobWorker?.stop(), streamWorker?.stop()]);
+        await Promise.all([jobWorker?.stop(), stopConsumers(streamWorker, seat)]);
       },
     };
   } catch (error) {
     await jobWorker?.stop();
     throw error;
   }
+}
+
+function reportOf({ consumers }: StreamWorker): ConsumerReport[] {
+  return consumers.map(({ stream, group, concurrency, active }) => ({ stream, group, concurrency, active }));
+}
+
+async function stopConsumers(worker: StreamWorker | undefined, seat: FleetSeat | undefined): Promise<void> {
+  seat?.drain();
+  await worker?.stop();
+  await seat?.leave();
 }

@@ -72,7 +72,36 @@ describe('an environment without faults', () => {
         log: { level: 'info', format: undefined, secrets: [] },
       },
       http: { host: '127.0.0.1', port: 3000 },
+      dashboard: { alerts: {} },
     });
+  });
+
+  test('names users whose hashes have commas, however they are set apart', () => {
+    const [ada, bob] = [
+      'ada:admin:$scrypt$ln=15,r=8,p=3$c2FsdA$aGFzaA',
+      'bob:viewer:$scrypt$ln=15,r=8,p=3$c2FsdA$aGFzaA',
+    ];
+    for (const between of [' ', '\n', ';', ',', ', ', ' ;\n'])
+      expect(readEnv({ MILLRACE_DASHBOARD_USERS: `${ada}${between}${bob}` }).dashboard.users).toEqual([ada, bob]);
+  });
+
+  test('says which proxies the dashboard believes', () => {
+    const texts = ['1', 'true', 'false', 'loopback, 10.0.0.0/8'];
+    const read = texts.map((text) => readEnv({ MILLRACE_DASHBOARD_TRUST_PROXY: text }).dashboard.trustProxy);
+    expect(read).toEqual([1, true, false, 'loopback, 10.0.0.0/8']);
+  });
+
+  test('hands what the dashboard keeps secret to the log, which hides it', () => {
+    const secrets = {
+      MILLRACE_DASHBOARD_SECRET: 's'.repeat(32),
+      METRICS_TOKEN: 't'.repeat(16),
+      MILLRACE_ALERT_WEBHOOK_URL: 'https://hooks.example.com/T0/B1',
+      MILLRACE_ALERT_WEBHOOK_SECRET: 'w'.repeat(16),
+    };
+    const { platform, dashboard } = readEnv(secrets);
+    expect(platform.log).toMatchObject({ secrets: Object.values(secrets) });
+    expect(dashboard.alerts).toEqual({ webhook: { url: secrets.MILLRACE_ALERT_WEBHOOK_URL, secret: 'w'.repeat(16) } });
+    expect(readEnv({ MILLRACE_DASHBOARD_ALERTS: 'false' }).dashboard.alerts).toBe(false);
   });
 
   test('is read from the process when none is given', () => {

@@ -13,6 +13,7 @@ local process  = ARGV[3]  -- the caller's process, whose waiters are told by the
 local name     = ARGV[4]  -- the lock's name, for messages
 local channels = ARGV[5]  -- what the name of a process's channel begins with
 local counts   = ARGV[6]  -- 1 when the number of receivers tells that a process is gone
+local only     = ARGV[7]  -- the token of the holder that is meant; empty for whichever it has
 -- Reply: {'released' | 'expired' | 'stolen', waiter and token of the next where it is of the caller's process}
 
 local CLAIM_MS = 2000     -- how long another process has to confirm
@@ -24,6 +25,7 @@ if not held then return { 'expired' } end
 if mine ~= '' and string.sub(held, 1, #mine) ~= mine then return { 'stolen' } end
 
 local old_process, old_waiter, old_token = string.match(held, '^([^|]*)|([^|]*)|%d+|(%d+)')
+if only ~= '' and only ~= old_token then return { 'stolen' } end
 if mine == '' then redis.call('PUBLISH', channels .. old_process, 'oust ' .. name .. ' ' .. old_waiter) end
 
 local time = redis.call('TIME')

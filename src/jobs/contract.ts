@@ -11,6 +11,8 @@ import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
 import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from '../backoff.ts';
 import { DEAD_SUFFIX } from './queue-names.ts';
+import { withQuietFaults } from './quiet-schema.ts';
+import { secretsOption } from './secrets.ts';
 
 /** What a second enqueue with the same key does while the first one counts. */
 export const CONFLICT_POLICIES = ['ignore', 'replace', 'reschedule', 'debounce'] as const;
@@ -65,6 +67,11 @@ export interface JobOptions<In extends StandardSchemaV1, Out extends StandardSch
   unique?: UniqueOptions<StandardSchemaV1.InferInput<In>> | undefined;
   /** How long completed jobs are kept. */
   retention?: RetentionOptions | undefined;
+  /**
+   * Paths of what is secret in the input, `*` for any one step: `['password', 'card.number', 'tokens.*']`. The dashboard, searches and what is
+   * told of a bad input show `[secret]` there. It is masked, not encrypted: Redis and the handler have it as it is. Default none.
+   */
+  secrets?: readonly string[] | undefined;
 }
 
 /** A contract, checked and frozen. `Input` is what is enqueued, `Parsed` what the handler gets, `Result` what it returns. */
@@ -81,6 +88,8 @@ export interface JobContract<Input = unknown, Parsed = unknown, Result = unknown
   readonly priority: number | undefined;
   readonly unique: Unique<Input> | undefined;
   readonly retention: { readonly ageMs: number; readonly count: number };
+  /** Paths of what is secret in the input. */
+  readonly secrets: readonly string[];
 }
 
 /** A checked rule of uniqueness. */
@@ -142,6 +151,7 @@ const contractSchema = z.strictObject({
   retention: z
     .strictObject({ age: positiveDuration.default(3_600_000), count: z.number().int().min(0).default(1_000) })
     .default({ age: 3_600_000, count: 1_000 }),
+  secrets: secretsOption,
 });
 
 /**
@@ -165,7 +175,7 @@ export function defineJob<In extends StandardSchemaV1, Out extends StandardSchem
     name: checked.name,
     queue: checked.queue ?? checked.name.split('.', 1)[0] ?? checked.name,
     version: checked.version,
-    input: checked.input as never,
+    input: withQuietFaults(checked.input, checked.secrets) as never,
     output: checked.output as never,
     attempts: checked.attempts,
     backoff: checked.backoff ?? DEFAULT_BACKOFF,
@@ -174,6 +184,7 @@ export function defineJob<In extends StandardSchemaV1, Out extends StandardSchem
     priority: checked.priority,
     unique: checked.unique,
     retention: Object.freeze({ ageMs: checked.retention.age, count: checked.retention.count }),
+    secrets: checked.secrets,
   });
 }
 

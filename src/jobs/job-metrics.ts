@@ -6,6 +6,7 @@
  * that the first dead letter is seen as a rise and not as the start of a series.
  * Redis down: counting does not notice. The gauges of collectQueues() are missing from a scrape whose source failed.
  */
+import { Tallies, type QueueTally } from './history/tallies.ts';
 import {
   DEAD_REASONS,
   defineCounts,
@@ -32,8 +33,8 @@ export interface JobMeter {
   waited(ms: number): void;
   /** How long its handler ran, however it ended. */
   ran(ms: number): void;
-  /** How an attempt ended; once an attempt. */
-  outcome(kind: JobOutcome): void;
+  /** How an attempt ended; once an attempt. @param isRetried whether the job will be tried again, where the kind does not tell */
+  outcome(kind: JobOutcome, isRetried?: boolean): void;
   /** A dead letter was made. */
   deadLetter(reason: string): void;
   /** Ticks of its schedules were run late, or not at all. */
@@ -55,6 +56,8 @@ export interface QueueMeter {
 
 /** The metrics of the jobs of this process. */
 export interface JobMetrics {
+  /** What was counted and is not in the history yet. */
+  readonly tallies: Tallies;
   /** The counts of a contract, the same object each time. */
   forContract(queue: string, contract: string): JobMeter;
   /** The counts of a queue; bind them once and keep them. */
@@ -82,14 +85,16 @@ export function createJobMetrics(registry: JobMetricsRegistry | undefined): JobM
   const target = registry ?? NO_REGISTRY;
   const counts = defineCounts(target);
   const blocked = counts.blocked.labels({});
+  const tallies = new Tallies();
   const meters = new Map<string, Map<string, JobMeter>>();
   let meterCount = 0;
 
   return {
+    tallies,
     forContract(queue, contract) {
       const known = meters.get(queue)?.get(contract);
       if (known) return known;
-      const meter = new ContractMeter(counts, { queue, contract });
+      const meter = new ContractMeter(counts, tallies, { queue, contract });
       // Names may come out of a job's data; those beyond the limit are bound anew each time and counted as "other".
       if (meterCount >= MAX_CONTRACTS) return meter;
       meterCount++;
@@ -120,17 +125,20 @@ interface WorkChildren {
   run: HistogramChild;
   finished: Readonly<Record<JobOutcome, CounterChild>>;
   dead: Map<string, CounterChild>;
+  tally: QueueTally;
 }
 
 class ContractMeter implements JobMeter {
   readonly #counts: Counts;
+  readonly #tallies: Tallies;
   readonly #names: Values<'queue' | 'contract'>;
   readonly #enqueued = new Map<string, CounterChild>();
   /** Bound on first use: a process that only enqueues shows no empty histograms. */
   #work: WorkChildren | undefined;
 
-  constructor(counts: Counts, names: Values<'queue' | 'contract'>) {
+  constructor(counts: Counts, tallies: Tallies, names: Values<'queue' | 'contract'>) {
     this.#counts = counts;
+    this.#tallies = tallies;
     this.#names = names;
   }
 
@@ -139,20 +147,27 @@ class ContractMeter implements JobMeter {
   }
 
   waited(ms: number): void {
-    (this.#work ?? this.#bindWork()).wait.observe(ms / 1_000);
+    const { wait, tally } = this.#work ?? this.#bindWork();
+    wait.observe(ms / 1_000);
+    tally.waited(ms);
   }
 
   ran(ms: number): void {
-    (this.#work ?? this.#bindWork()).run.observe(ms / 1_000);
+    const { run, tally } = this.#work ?? this.#bindWork();
+    run.observe(ms / 1_000);
+    tally.ran(ms);
   }
 
-  outcome(kind: JobOutcome): void {
-    (this.#work ?? this.#bindWork()).finished[kind].inc();
+  outcome(kind: JobOutcome, isRetried = kind === 'retried'): void {
+    const { finished, tally } = this.#work ?? this.#bindWork();
+    finished[kind].inc();
+    tally.ended(kind, isRetried);
   }
 
   deadLetter(reason: string): void {
-    const known = (this.#work ?? this.#bindWork()).dead.get(reason);
-    (known ?? this.#counts.dead.labels({ ...this.#names, reason })).inc();
+    const { dead, tally } = this.#work ?? this.#bindWork();
+    (dead.get(reason) ?? this.#counts.dead.labels({ ...this.#names, reason })).inc();
+    tally.died();
   }
 
   ticks(late: number, missed: number): void {
@@ -176,6 +191,7 @@ class ContractMeter implements JobMeter {
         JOB_OUTCOMES.map((outcome) => [outcome, finished.labels({ ...names, outcome })]),
       ) as Record<JobOutcome, CounterChild>,
       dead: new Map(DEAD_REASONS.map((reason) => [reason, dead.labels({ ...names, reason })])),
+      tally: this.#tallies.of(names.queue),
     };
     return this.#work;
   }

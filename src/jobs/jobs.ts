@@ -1,9 +1,10 @@
 /**
- * The jobs of a platform, as an app sees them: enqueue, wait, look, cancel.
+ * The jobs of a platform: enqueue, wait, look, cancel for an app; search, retry and what the dashboard needs for those who operate it.
  *
  * Redis down: an enqueue fails within its deadline (2 s) with ENQUEUE_TIMEOUT and leaves nothing behind that would run later; see
  * producer.ts for what is promised of one whose answer was lost.
  */
+import type { Queue } from 'bullmq';
 import { z } from 'zod';
 import { systemClock, type Clock } from '../clock.ts';
 import type { Duration } from '../durations.ts';
@@ -14,6 +15,7 @@ import { checkOptions, durationOption } from '../schema.ts';
 import { cancelJob, type CancelOptions, type CancelStatus } from './cancel.ts';
 import { Channel } from './channel.ts';
 import { positiveDuration, type JobContract } from './contract.ts';
+import { ContractBook, type ContractInfo } from './contract-book.ts';
 import type { JobsCore } from './core.ts';
 import { enqueueShape, type EnqueueOptions } from './enqueue-options.ts';
 import { Flows, type EnqueuedFlow, type Flow } from './flows.ts';
@@ -23,6 +25,8 @@ import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
 import { Producer, type Enqueued } from './producer.ts';
 import { deadQueueOf } from './queue-names.ts';
 import { QueueSet } from './queue-set.ts';
+import { retryJob, type RetryStatus } from './retry.ts';
+import type { JobFilter, JobPage, SearchOptions } from './search/filter.ts';
 import { Transactions } from './transactions.ts';
 import { waitForJob } from './wait.ts';
 
@@ -86,6 +90,31 @@ export interface Jobs {
   resume(queue: string): Promise<void>;
 }
 
+/** The jobs of a platform, with what those need who operate it. */
+export interface PlatformJobs extends Jobs {
+  /**
+   * Jobs that fit, the newest first, a page at a time. Each call does a bounded work, so a page may have few jobs or none and still a cursor.
+   *
+   * @example
+   * const { jobs, cursor } = await platform.jobs.search({ names: ['email.send'], states: ['active'], text: 'ann@example.com' });
+   * @throws MillraceError OPTIONS_INVALID, JOB_UNKNOWN for a queue that nobody ever used
+   */
+  search(filter: JobFilter, options?: SearchOptions): Promise<JobPage>;
+  /** Runs a job again that has completed or failed, with all its attempts, or now that is delayed. Effects that once() has kept are not repeated. */
+  retry(jobId: string): Promise<{ status: RetryStatus }>;
+  /** Whether pause() holds for the queue. */
+  isPaused(queue: string): Promise<boolean>;
+  /** The contracts that are in use, as workers and apps have told them; those that nobody has told for 30 days are forgotten. */
+  contracts(): Promise<ContractInfo[]>;
+  /**
+   * Tells the contracts to those who look at jobs, such as the dashboard. A worker does so by itself; an app that enqueues before any worker has
+   * run does so for secrets to be masked from the first job on. At most 500 contracts are remembered.
+   */
+  register(contracts: readonly JobContract[]): Promise<void>;
+  /** BullMQ's own objects of a queue and of its dead letters, for tools such as Bull Board; close() of the platform closes them. What they write goes past Millrace. */
+  bullmq(queue: string): { queue: Queue; dead: Queue };
+}
+
 /** The checks of JobsOptions. */
 export const jobsOptionsSchema = z.strictObject({
   enqueueDeadline: positiveDuration.default(2_000),
@@ -105,12 +134,14 @@ export interface JobsParts {
 }
 
 /** The jobs of one process, with what the parts of the platform need of them. */
-export class JobsClient implements Jobs {
+export class JobsClient implements PlatformJobs {
   readonly core: JobsCore;
   readonly cancelChannel: Channel;
   readonly doneChannel: Channel;
   /** Those of the process. */
   readonly transactions: Transactions;
+  /** The contracts that processes have told. */
+  readonly contractBook: ContractBook;
   readonly #flows: Flows;
 
   constructor({ connections, prefix, log = silentLogger, clock = systemClock, registry, options = {} }: JobsParts) {
@@ -124,6 +155,7 @@ export class JobsClient implements Jobs {
     this.cancelChannel = new Channel(queues.keys.cancelChannel, connections, log);
     this.doneChannel = new Channel(queues.keys.doneChannel, connections, log);
     this.transactions = new Transactions(queues, { clock });
+    this.contractBook = new ContractBook({ connections, prefix, log, clock });
     this.#flows = new Flows(this.core, limits);
   }
 
@@ -190,8 +222,37 @@ export class JobsClient implements Jobs {
     return this.#asked(() => this.core.queues.get(name).queue.resume());
   }
 
+  isPaused(name: string): Promise<boolean> {
+    return this.#asked(() => this.core.queues.get(name).queue.isPaused());
+  }
+
+  async search(filter: JobFilter, options?: SearchOptions): Promise<JobPage> {
+    // Loaded by whoever looks: an app that enqueues never does.
+    const { searchJobs } = await import('./search/search.ts');
+    const { queues, clock } = this.core;
+    return searchJobs({ queues, clock, secrets: () => this.contractBook.secrets() }, filter, options);
+  }
+
+  retry(jobId: string): Promise<{ status: RetryStatus }> {
+    return retryJob(this.core.queues, jobId);
+  }
+
+  contracts(): Promise<ContractInfo[]> {
+    return this.contractBook.list();
+  }
+
+  register(contracts: readonly JobContract[]): Promise<void> {
+    return this.contractBook.register(contracts);
+  }
+
+  bullmq(name: string): { queue: Queue; dead: Queue } {
+    const { queues } = this.core;
+    return { queue: queues.get(name).queue, dead: queues.get(deadQueueOf(name)).queue };
+  }
+
   /** Lets go of everything; the connections stay open. */
   async close(): Promise<void> {
+    this.contractBook.close();
     this.core.producer.close();
     this.cancelChannel.close();
     this.doneChannel.close();

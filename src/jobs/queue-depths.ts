@@ -1,8 +1,14 @@
-/** How full the queues are: for a scrape, an autoscaler, the dashboard. A few commands a queue, all queues at once. */
+/**
+ * How full the queues are: for a scrape, an autoscaler, the dashboard.
+ *
+ * An installation may have thousands of queues, few of them in use. So they are asked some at a time, each first by two commands, and only one
+ * that has a job by the others.
+ */
 import type { Job } from 'bullmq';
 import type { Clock } from '../clock.ts';
 import { withDeadline } from '../clock.ts';
 import { MillraceError } from '../errors.ts';
+import { createBatch, type Batch } from '../redis/batch.ts';
 import { explainRedisError } from '../redis/explain.ts';
 import type { QueueDepth, QueueState } from './metric-definitions.ts';
 import { deadQueueOf } from './queue-names.ts';
@@ -10,45 +16,83 @@ import type { OpenQueue, QueueSet } from './queue-set.ts';
 import { waitedMs } from './worker/attempt.ts';
 
 const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'waiting-children', 'completed', 'failed'] as const;
+/** The keys in which BullMQ has the jobs of these states. */
+const KEYS = STATES.map((state) => (state === 'waiting' ? 'wait' : state));
+const NOTHING = Object.fromEntries([...STATES, 'dead'].map((state) => [state, 0])) as Record<QueueState, number>;
 const WITHIN_MS = 1_500;
+/** Queues that are asked at once: a batch of two commands each. */
+const AT_ONCE = 50;
+/** So many times more after a turn in which some were late: a node that is away must not hold up the others time and again. */
+const MORE_AFTER_LATE = 8;
+/** No turn begins later than this. */
+const LAST_TURN_MS = 6_000;
 /** BullMQ's scores of prioritized jobs are their priority, shifted by so much, and their place in it. */
 const SCORE_PER_PRIORITY = 0x100000000;
 /** Priorities that are looked at, the most urgent first. */
 const MOST_PRIORITIES = 10;
 
+/** A queue as it is now. */
+export interface QueueLook extends QueueDepth {
+  isPaused: boolean;
+}
+
 /** How full the queues are that were ever used; without those that cannot be asked now. @throws MillraceError when none can */
-export async function readDepths(queues: QueueSet, clock: Clock): Promise<QueueDepth[]> {
+export async function readDepths(queues: QueueSet, clock: Clock): Promise<QueueLook[]> {
   const late = (): MillraceError =>
     new MillraceError('REDIS_TIMEOUT', `no counts of the queues within ${WITHIN_MS} ms`, {});
   const names = await withDeadline(queues.known(), WITHIN_MS, late);
-  const looks = await Promise.allSettled(
-    names.map((name) => withDeadline(readDepth(queues, name, clock), WITHIN_MS, late)),
-  );
-  const depths = looks.flatMap((look) => (look.status === 'fulfilled' ? look.value : []));
-  for (const [index, look] of looks.entries()) {
-    if (look.status === 'fulfilled') continue;
-    if (depths.length === 0) throw look.reason;
-    queues.log.debug({ queue: names[index], err: look.reason }, 'not known how full the queue is');
+  const depths: QueueLook[] = [];
+  const failures: unknown[] = [];
+  const beganMs = clock.monotonicMs();
+  for (let first = 0, atOnce = AT_ONCE; first < names.length;) {
+    const turnMs = clock.monotonicMs();
+    if (turnMs - beganMs > LAST_TURN_MS) {
+      failures.push(late());
+      break;
+    }
+    const turn = names.slice(first, first + atOnce);
+    const batch = createBatch(queues.client);
+    const asked = turn.map((name) => withDeadline(readDepth(queues, name, batch, clock), WITHIN_MS, late));
+    void batch.send(); // Each answer settles its own promise.
+    for (const look of await Promise.allSettled(asked)) {
+      if (look.status === 'fulfilled') depths.push(look.value);
+      else failures.push(look.reason);
+    }
+    first += turn.length;
+    if (clock.monotonicMs() - turnMs >= WITHIN_MS) atOnce *= MORE_AFTER_LATE;
   }
+  if (failures.length === 0) return depths;
+  if (depths.length === 0) throw failures[0];
+  const queuesLeft = names.length - depths.length;
+  queues.log.debug({ err: failures[0], queues: queuesLeft }, 'not known how full some queues are');
   return depths;
 }
 
-async function readDepth(queues: QueueSet, name: string, clock: Clock): Promise<QueueDepth> {
-  const open = queues.get(name);
-  const { queue } = open;
+async function readDepth(queues: QueueSet, queue: string, batch: Batch, clock: Clock): Promise<QueueLook> {
+  const at = `${queues.keys.queuePrefix(queue)}:`;
+  const keys = [...KEYS.map((key) => `${at}${queue}:${key}`), `${at}${deadQueueOf(queue)}:wait`];
+  // Before the first await, as the batch is sent then.
+  const asked = [batch.command('EXISTS', ...keys), batch.command('HEXISTS', `${at}${queue}:meta`, 'paused')] as const;
   try {
-    const [counts, dead, [oldest]] = await Promise.all([
-      queue.getJobCounts(...STATES),
-      queues.get(deadQueueOf(name)).queue.getJobCounts('waiting'),
-      queue.getJobs(['waiting'], 0, 0, true),
+    const [used, paused] = await Promise.all(asked);
+    const isPaused = paused === 1;
+    if (used === 0) return { queue, counts: NOTHING, oldestWaitingMs: undefined, isPaused };
+    const open = queues.get(queue);
+    const [counts, dead] = await Promise.all([
+      open.queue.getJobCounts(...STATES),
+      queues.get(deadQueueOf(queue)).queue.getJobCounts('waiting'),
     ]);
-    const prioritized = (counts['prioritized'] ?? 0) > 0 ? await firstOfPriorities(open) : [];
+    const [oldest, prioritized] = await Promise.all([
+      (counts['waiting'] ?? 0) > 0 ? open.queue.getJobs(['waiting'], 0, 0, true) : [],
+      (counts['prioritized'] ?? 0) > 0 ? firstOfPriorities(open) : [],
+    ]);
     const nowMs = clock.wallMs();
-    const waits = [oldest, ...prioritized].flatMap((job) => (job ? waitedMs(job, nowMs) : []));
+    const waits = [oldest[0], ...prioritized].flatMap((job) => (job ? waitedMs(job, nowMs) : []));
     return {
-      queue: name,
+      queue,
       counts: { ...counts, dead: dead['waiting'] ?? 0 } as Record<QueueState, number>,
       oldestWaitingMs: waits.length === 0 ? undefined : Math.max(...waits),
+      isPaused,
     };
   } catch (error) {
     throw explainRedisError(error, queues.connections.label);

@@ -4,18 +4,26 @@
  * close() undoes in reverse: workers drain, what moves dead letters ends, the client lets go. All of it within the longest `drainFor` of
  * the workers, also when Redis does not answer: what has not ended by then is left to the next process.
  */
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { systemClock, withDeadline, type Clock } from '../clock.ts';
 import type { Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import type { RedisClient } from '../redis/clients.ts';
 import type { Connections } from '../redis/connect.ts';
+import { ServerTime } from '../redis/server-time.ts';
 import { checkOptions } from '../schema.ts';
 import { positiveDuration } from './contract.ts';
 import type { DeadLetters } from './dead-letters/dead-letters.ts';
 import { Mover } from './dead-letters/mover.ts';
 import { Reconciler } from './dead-letters/reconciler.ts';
+import { createFleet, createFleetKeys, type Fleet } from './fleet/fleet.ts';
+import { Heartbeat, type FleetMember, type FleetSeat } from './fleet/heartbeat.ts';
 import type { JobModules } from './handler.ts';
+import { createHistory, type History } from './history/history.ts';
+import type { RecordPlace } from './history/record.ts';
+import { Recorder } from './history/recorder.ts';
 import { JobsClient, type JobsOptions } from './jobs.ts';
 import type { JobMetricsRegistry } from './job-metrics.ts';
 import { createThreads, type Threads } from './isolate/threads.ts';
@@ -42,8 +50,12 @@ export interface JobsRuntimeParts {
   modules: JobModules;
   options: JobsOptions;
   deadLetters: DeadLetterRetention;
-  /** Of Millrace, for workers that tell none of their own. */
+  /** Of Millrace. */
   version: string;
+  /** Of the application, for workers that tell none of their own. */
+  appVersion?: string | undefined;
+  /** How often workers tell of themselves, in ms. Default 5 s. */
+  heartbeatMs?: number | undefined;
   clock?: Clock | undefined;
 }
 
@@ -68,17 +80,30 @@ const CLOSE_WITHIN_MS = 5_000;
 /** What comes last is given so long, even if all before it took too long. */
 const LEAST_MS = 20;
 
+/** What stands beside a worker. */
+interface WorkerParts {
+  threads: Threads;
+  /** From its start on. */
+  seat?: FleetSeat;
+  /** Ends the telling of its contracts. */
+  keepSilent?: () => void;
+}
+
 /** The jobs of one process. */
 export class JobsRuntime {
   readonly jobs: JobsClient;
   readonly deadLetters: DeadLetters;
   readonly schedules: Schedules;
+  readonly fleet: Fleet;
+  readonly history: History;
+  readonly #heartbeat: Heartbeat;
+  readonly #recorder: Recorder;
   readonly #schedules: SchedulesClient;
   readonly #parts: JobsRuntimeParts;
   readonly #clock: Clock;
   readonly #mover: Mover;
   readonly #retention: { ageMs: number; count: number };
-  readonly #workers = new Map<JobWorker, Threads>();
+  readonly #workers = new Map<JobWorker, WorkerParts>();
   #letters: Promise<DeadLetters> | undefined;
   #reconciler: Reconciler | undefined;
   #draining: Promise<void> | undefined;
@@ -109,6 +134,19 @@ export class JobsRuntime {
     });
     this.schedules = this.#schedules;
     metrics.collectQueues(() => readDepths(queues, clock));
+    const client = (): RedisClient => connections.commands();
+    const fleetKeys = createFleetKeys(prefix);
+    const { version: millrace, appVersion, heartbeatMs: everyMs } = parts;
+    this.fleet = createFleet(client, fleetKeys);
+    this.#heartbeat = new Heartbeat({ client, keys: fleetKeys, clock, log, millrace, appVersion, everyMs });
+    const place: RecordPlace = { client, keys: queues.keys, time: new ServerTime(clock), process: randomUUID() };
+    this.history = createHistory({ queues, place, clock, log });
+    this.#recorder = new Recorder({ tallies: metrics.tallies, place, clock, log });
+  }
+
+  /** Tells the fleet of what else works in this process, until the seat is left. */
+  joinFleet(member: FleetMember): FleetSeat {
+    return this.#heartbeat.join(member);
   }
 
   /**
@@ -119,7 +157,7 @@ export class JobsRuntime {
   async work(options: WorkerOptions): Promise<Worker> {
     this.#checkOpen();
     const checked = checkOptions(workerOptionsSchema, options, 'worker');
-    const { modules, version } = this.#parts;
+    const { modules, version, appVersion } = this.#parts;
     const { core, cancelChannel, doneChannel } = this.jobs;
     const threads = createThreads({
       producer: core.producer,
@@ -133,11 +171,11 @@ export class JobsRuntime {
       cancelChannel,
       doneChannel,
       execute: threads.execute,
-      version: checked.version ?? version,
+      version: checked.version ?? appVersion ?? version,
       onDead: (queue, jobId) => void this.#mover.moved(queue, jobId),
     });
     const { schedules, owner, revision } = checked;
-    this.#workers.set(worker, threads);
+    this.#workers.set(worker, { threads });
     try {
       if (schedules) await this.#schedules.reconcile(schedules, { owner, revision });
       this.#checkOpen(); // It may have been closed meanwhile.
@@ -146,6 +184,10 @@ export class JobsRuntime {
       throw error;
     }
     worker.start();
+    const seat = this.#heartbeat.join({ version: checked.version, report: () => worker.report() });
+    const keepSilent = this.jobs.contractBook.keep(checked.handlers.map(({ contract }) => contract));
+    this.#workers.set(worker, { threads, seat, keepSilent });
+    this.#recorder.start();
     this.#schedules.start();
     this.#reconcile();
     return {
@@ -181,10 +223,12 @@ export class JobsRuntime {
 
   async #close(): Promise<void> {
     await this.drain();
+    await this.#heartbeat.close();
     await this.#within(this.#until, this.jobs.close());
   }
 
   async #drain(): Promise<void> {
+    this.#heartbeat.drain();
     const workers = [...this.#workers.keys()];
     const withinMs = workers.length === 0 ? CLOSE_WITHIN_MS : Math.max(...workers.map(({ drainForMs }) => drainForMs));
     this.#until = this.#clock.monotonicMs() + withinMs;
@@ -193,14 +237,19 @@ export class JobsRuntime {
     background.catch(() => undefined); // Awaited below.
     await Promise.all(workers.map((worker) => this.#stop(worker)));
     await this.#within(this.#until, Promise.all([background, this.#mover.idle()]));
+    await this.#within(this.#until, this.#recorder.stop());
   }
 
   async #stop(worker: JobWorker): Promise<void> {
     const until = this.#clock.monotonicMs() + worker.drainForMs;
+    const { threads, seat, keepSilent } = this.#workers.get(worker) ?? {};
+    seat?.drain();
+    keepSilent?.();
     await worker.stop();
-    await this.#workers.get(worker)?.close();
+    await threads?.close();
     this.#workers.delete(worker);
     await this.#within(until, this.#mover.idle());
+    await Promise.all([this.#within(until, this.#recorder.write()), seat?.leave()]);
   }
 
   /** Waits for the work, but no longer than until then. */

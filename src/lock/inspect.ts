@@ -20,6 +20,8 @@ export interface LockHolder {
   /** Its process: host, process id, and what tells two of the same id apart. */
   readonly owner: string;
   readonly token: number;
+  /** Since it was granted the lock, as its token tells: that is the time in µs, unless the server's clock was set back. */
+  readonly heldMs: number;
   /** Until its lease ends, unless it is extended. */
   readonly remainingMs: number;
   /** Whether it knows yet: it was handed the lock by another process, and has not said that it took it. */
@@ -34,13 +36,23 @@ export interface LockWaiter {
 }
 
 /** Looks at a mutex. */
-export async function inspectLock(scripts: MutexScripts, name: string): Promise<LockInspection> {
-  const { holder, leaseMs, waiting, waiters } = await scripts.inspect(name, SHOWN_WAITERS);
+export async function inspectLock(
+  scripts: Pick<MutexScripts, 'inspect'>,
+  name: string,
+  shown: number = SHOWN_WAITERS,
+): Promise<LockInspection> {
+  const { holder, leaseMs, waiting, nowUs, waiters } = await scripts.inspect(name, shown);
   const [owner = '', , , token, claim] = holder?.split('|') ?? [];
   return {
     name,
     holder: holder
-      ? { owner, token: Number(token), remainingMs: Math.max(0, leaseMs), confirmed: claim === undefined }
+      ? {
+          owner,
+          token: Number(token),
+          heldMs: heldMsOf(Number(token), nowUs),
+          remainingMs: Math.max(0, leaseMs),
+          confirmed: claim === undefined,
+        }
       : undefined,
     waiters: waiters.map((entry) => {
       const [process = '', , ttlMs] = entry.split('|');
@@ -48,4 +60,9 @@ export async function inspectLock(scripts: MutexScripts, name: string): Promise<
     }),
     waiting,
   };
+}
+
+/** How long ago a token was given. */
+export function heldMsOf(token: number, nowUs: number): number {
+  return Math.max(0, Math.floor((nowUs - token) / 1_000));
 }

@@ -8,21 +8,28 @@
  * Keys: see mutex-scripts.ts, permits/scripts.ts and fence.ts.
  * Redis down: acquire() throws LOCK_UNAVAILABLE; what is held is lost once its lease has run out here, and its signal aborts then.
  */
+import { z } from 'zod';
 import { formatMs, type Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
+import { checkOptions } from '../schema.ts';
 import { whileHeld, type LockType } from './acquirer.ts';
 import { createLockCore, type LockConnections, type LockCore } from './core.ts';
 import { Fence } from './fence.ts';
 import { inspectLock, type LockInspection } from './inspect.ts';
+import { listLocks, type LockListing, type LockListOptions } from './list.ts';
 import { LockSet } from './lock-set.ts';
 import type { Lock } from './lock.ts';
 import { MutexScripts } from './mutex-scripts.ts';
 import type { LockOptions, LocksOptions, ParsedLockOptions, UsingOptions } from './options.ts';
 import type { SemaphoreOptions } from './permits/permit-options.ts';
+import type { PermitScripts } from './permits/permit-scripts.ts';
 import { Permits } from './permits/permits.ts';
 import type { ReadWriteLock } from './permits/read-write.ts';
+import type { PermitUse } from './permits/scripts.ts';
 import type { Semaphore } from './permits/semaphore.ts';
 import { unavailable } from './waiting.ts';
+
+const forceReleaseSchema = z.strictObject({ token: z.number().int().optional() });
 
 /** What runs while a lock is held. */
 type Work<L, T> = (lock: L) => T | Promise<T>;
@@ -168,16 +175,39 @@ export class Locks {
   }
 
   /**
+   * The locks of all processes that are held or waited for now: mutexes, semaphores and read-write locks. It looks through the keys of all
+   * servers within bounds, so it is for operators; `isWhole` tells whether it came to the end, and `cursor` goes on.
+   *
+   * @example
+   * const { locks: held, isWhole } = await locks.list({ limit: 50 });
+   * for (const { name, holders, waiting } of held) console.log(name, holders[0]?.owner, waiting);
+   * @throws MillraceError OPTIONS_INVALID; LOCK_UNAVAILABLE when Redis could not be asked; the reason of the signal
+   */
+  async list(options: LockListOptions = {}): Promise<LockListing> {
+    const { connections, keys, guard, clock } = this.#core;
+    const permits = (use: PermitUse): PermitScripts => this.#permits.scriptsOf(use);
+    try {
+      return await listLocks({ connections, keys, guard, clock, mutexes: this.#scripts, permits }, options);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw unavailable('list', error);
+    }
+  }
+
+  /**
    * Takes the lock away from whoever holds it, and hands it to the first who waits. The holder's signal aborts as soon as its process hears
    * of it; it may still be at work, so this is for operators who know that it is not.
    *
    * @example
-   * await locks.forceRelease('order:42'); // false when nobody held it
-   * @returns whether anybody held it
-   * @throws MillraceError LOCK_UNAVAILABLE when Redis could not be asked
+   * const { holder } = await locks.inspect('order:42');
+   * if (holder) await locks.forceRelease('order:42', { token: holder.token }); // false when it held it no more
+   * @param options `token`: only from the holder with this token, so that it never hits the one that came after it
+   * @returns whether it was taken from anybody
+   * @throws MillraceError OPTIONS_INVALID; LOCK_UNAVAILABLE when Redis could not be asked
    */
-  forceRelease(name: string): Promise<boolean> {
-    return askedOf(name, this.#scripts.force(name));
+  async forceRelease(name: string, options: { token?: number | undefined } = {}): Promise<boolean> {
+    const { token } = checkOptions(forceReleaseSchema, options, 'forceRelease');
+    return askedOf(name, this.#scripts.force(name, token));
   }
 
   /**

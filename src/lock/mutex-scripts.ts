@@ -158,10 +158,10 @@ export class MutexScripts implements LockScripts {
     return reply === 1 ? { outcome: 'released', granted: NOBODY, sentAtMs } : given(reply, sentAtMs);
   }
 
-  /** Puts out whoever holds the lock; false when nobody does. */
-  async force(name: string): Promise<boolean> {
+  /** Puts out whoever holds the lock, or only the holder with this token; false when nobody does. */
+  async force(name: string, token?: number): Promise<boolean> {
     // Waiters of this process are told by message too, as those of any other.
-    const { outcome } = await this.#giveBack(name, '', '', '');
+    const { outcome } = await this.#giveBack(name, '', '', '', token);
     return outcome === 'released';
   }
 
@@ -180,8 +180,9 @@ export class MutexScripts implements LockScripts {
     mine: string,
     entry: string,
     process: string,
+    only: number | '' = '',
   ): Promise<GivenBack & { readonly outcome: ReleaseOutcome }> {
-    const args = { mine, entry, process, ...this.#homeOf(name) };
+    const args = { mine, entry, process, ...this.#homeOf(name), only };
     const sentAtMs = this.#clock.monotonicMs();
     const reply = await this.#run(giveBackScript, this.#keys.of(name), args);
     return given(reply, sentAtMs);

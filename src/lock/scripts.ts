@@ -34,7 +34,7 @@ export const releaseScript = defineScript({
 export const giveBackScript = defineScript({
   file: 'lock/give-back.lua',
   keys: KEYS,
-  args: ['mine', 'entry', 'process', ...HOME],
+  args: ['mine', 'entry', 'process', ...HOME, 'only'],
   reply: (reply: GiveReply) => reply,
 });
 export const watchScript = defineScript({
@@ -49,12 +49,22 @@ export const extendScript = defineScript({
   args: ['mine', 'ttlMs'],
   reply: (isHeld: number) => isHeld === 1,
 });
+
+type InspectReply = [
+  holder: string | null,
+  leaseMs: number,
+  lastToken: string,
+  waiting: number,
+  nowUs: string,
+  ...waiters: string[],
+];
+
 export const inspectScript = defineScript({
   file: 'lock/inspect.lua',
   keys: KEYS,
   args: ['shown'],
-  reply: ([holder, leaseMs, lastToken, waiting, ...waiters]: [string | null, number, string, number, ...string[]]) => {
-    return { holder, leaseMs, lastToken: Number(lastToken), waiting, waiters };
+  reply: ([holder, leaseMs, lastToken, waiting, nowUs, ...waiters]: InspectReply) => {
+    return { holder, leaseMs, lastToken: Number(lastToken), waiting, nowUs: Number(nowUs), waiters };
   },
 });
 

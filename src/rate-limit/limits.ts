@@ -15,6 +15,8 @@ import type { Connections } from '../redis/connect.ts';
 import { Guard } from '../redis/guard.ts';
 import { createKeySpace, DEFAULT_PREFIX, type KeySpace } from '../redis/keys.ts';
 import { checkOptions, durationOption } from '../schema.ts';
+import { list, tell, type EdgeKey, type ToldEdge } from './edge-keys.ts';
+import { EdgeWatch } from './edge-watch.ts';
 import { checkConcurrency } from './concurrency-options.ts';
 import { ConcurrencyLimit, type ConcurrencyOptions } from './concurrency.ts';
 import type { Limiter } from './limiter.ts';
@@ -42,6 +44,11 @@ export interface LimitsOptions {
   denyCacheSize?: number | undefined;
   /** How long a refusal is remembered at most. Default 1 min: so long may a key that Redis lost stay refused. */
   denyCacheFor?: Duration | undefined;
+  /**
+   * Tell Redis every 5 s which keys were refused or have used more than 80 % of a limit, for nearEdge(). Default true. Keys may be personal data,
+   * such as addresses, and operators see them there; with false those of this process are not told.
+   */
+  watch?: boolean | undefined;
   log?: Logger | undefined;
   clock?: Clock | undefined;
   /** Where to count. Default: nowhere. */
@@ -66,6 +73,15 @@ export interface Limits {
   limiter(name: string, options: LimiterOptions): Limiter;
   /** The concurrency limit of that name, likewise. */
   concurrency(name: string, options: ConcurrencyOptions): ConcurrencyLimit;
+  /**
+   * The keys of all processes that were refused, or have used more than 80 % of a limit, in the last minutes; the most refused first, 500 at
+   * most. Other processes tell Redis every 5 s.
+   *
+   * @example
+   * for (const { limiter, key, used, refused } of await limits.nearEdge()) console.log(limiter, key, used, refused);
+   * @throws MillraceError what Redis met, CLOSED
+   */
+  nearEdge(): Promise<EdgeKey[]>;
   /** Ends what waits. Safe to call twice; afterwards calls throw CLOSED. */
   stop(): Promise<void>;
 }
@@ -80,6 +96,7 @@ const limitsSchema = z.strictObject({
   instances: z.int().positive().default(1),
   denyCacheSize: z.int().nonnegative().default(10_000),
   denyCacheFor: durationOption.default(60_000),
+  watch: z.boolean().default(true),
   log: z.custom<Logger>((value) => typeof value === 'object' && value !== null, 'expected a logger').optional(),
   clock: z.custom<Clock>((value) => typeof value === 'object' && value !== null, 'expected a clock').optional(),
   metrics: z
@@ -119,6 +136,7 @@ class RedisLimits implements Limits {
   readonly #metrics: RateLimitMetrics;
   readonly #guard: Guard;
   readonly #waits: Waits;
+  readonly #edges: EdgeWatch | undefined;
   readonly #channel: string;
   readonly #broadcast: Broadcast;
   readonly #limiters = new Map<string, { limiter: RedisLimiter; said: string; words: string | undefined }>();
@@ -126,7 +144,7 @@ class RedisLimits implements Limits {
   #isStopped = false;
 
   constructor(connections: Pick<Connections, 'commands' | 'subscriber' | 'label'>, options: Checked) {
-    const { prefix, clock = systemClock, log = silentLogger, metrics, deadline } = options;
+    const { prefix, clock = systemClock, log = silentLogger, metrics, deadline, watch } = options;
     this.#connections = connections;
     this.#options = options;
     this.#clock = clock;
@@ -142,6 +160,9 @@ class RedisLimits implements Limits {
       onOpen: (failure) => this.#log.warn({ err: failure }, 'rate limits go on without Redis'),
       onClose: () => this.#onRedisBack(),
     });
+    const tellEdges = (edges: readonly ToldEdge[]): Promise<number> =>
+      this.#guard.run(() => tell(connections.commands(), this.#keys, edges));
+    this.#edges = watch ? new EdgeWatch({ tell: tellEdges, log: this.#log }) : undefined;
     this.#broadcast = new Broadcast(this.#channel, connections, this.#log, {
       onMessage: (text) => this.#onMessage(text),
       onLive: () => this.#setLive(true),
@@ -196,8 +217,15 @@ class RedisLimits implements Limits {
     return limit;
   }
 
+  async nearEdge(): Promise<EdgeKey[]> {
+    if (this.#isStopped) throw closed();
+    await this.#edges?.tell();
+    return list(this.#connections.commands(), this.#keys);
+  }
+
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#edges?.stop();
     this.#waits.stop();
     for (const { limiter } of this.#limiters.values()) limiter.stop();
     for (const { limit } of this.#concurrency.values()) limit.stop();
@@ -217,6 +245,7 @@ class RedisLimits implements Limits {
       clock: this.#clock,
       log: this.#log,
       meter: this.#metrics.forLimiter(name),
+      edges: this.#edges?.of(name),
       onError,
       instances,
       denyCache: { size: denyCacheSize, longestMs: denyCacheFor },

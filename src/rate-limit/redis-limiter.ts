@@ -22,6 +22,7 @@ import type { KeySpace } from '../redis/keys.ts';
 import type { Logger } from '../log.ts';
 import { DenyCache, type DenyCacheOptions } from './deny-cache.ts';
 import { resultOf, resultOfBucket } from './decision.ts';
+import type { EdgeBook } from './edge-watch.ts';
 import type { ConsumeOptions, ConsumeResult, Limiter, LimitWaitOptions } from './limiter.ts';
 import { LocalShare } from './local-share.ts';
 import { keyMessage, policiesMessage } from './messages.ts';
@@ -55,6 +56,8 @@ export interface RedisLimiterParts {
   clock: Clock;
   log: Logger;
   meter: LimiterMeter;
+  /** Told of calls for whoever looks for keys that are near their limits. */
+  edges: EdgeBook | undefined;
   onError: OnError;
   instances: number;
   denyCache: DenyCacheOptions;
@@ -105,6 +108,7 @@ export class RedisLimiter implements Limiter {
     const known = this.#denials.find(key, cost, this.#parts.clock.monotonicMs());
     if (known !== undefined) {
       this.#parts.meter.counted(known);
+      this.#parts.edges?.repeated(key, known);
       return Promise.resolve(known);
     }
     const { bucket } = this.#book.plan;
@@ -217,7 +221,7 @@ export class RedisLimiter implements Limiter {
     return new Promise((resolve, reject) => {
       this.#check(key, cost); // What it throws rejects.
       if (this.#book.isStale) void this.#book.read();
-      const { guard, clock, meter } = this.#parts;
+      const { guard, clock, meter, edges } = this.#parts;
       const client = this.#parts.client(); // Once: what it throws later, nobody would hear of.
       const { epoch } = this.#denials;
       const sentAtMs = clock.monotonicMs();
@@ -225,6 +229,7 @@ export class RedisLimiter implements Limiter {
         const result = resultOfBucket(bucket, cost, said);
         if (!result.allowed) this.#denials.keep(key, cost, result, sentAtMs, epoch);
         meter.counted(result);
+        edges?.decided(key, result);
         resolve(result);
       };
       const failed = (failure: MillraceError): void => {
@@ -261,6 +266,7 @@ export class RedisLimiter implements Limiter {
       if (met !== undefined) throw met;
       result = resultOf(plan.policies, await guard.run(() => this.#send(key, cost, takes)));
       if (takes && !result.allowed && !plan.countsDenied) this.#denials.keep(key, cost, result, sentAtMs, epoch);
+      if (takes) this.#parts.edges?.decided(key, result);
     } catch (error) {
       if (!isMillraceError(error) || !error.code.startsWith('REDIS_')) throw error;
       this.#faultLog.tell(error);

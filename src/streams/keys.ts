@@ -12,7 +12,7 @@ export interface GroupKeys {
   readonly members: string;
   /**
    * HASH  lasting name -> the consumer that has it now, written when one joins; `~last` -> the last id that the group was given, by each
-   * tick; `~generation` -> when the group was made again, by whoever did it.
+   * tick; `~generation` -> when the group was made again, by whoever did it; `~paused CONSUMER` -> 1 while that one takes nothing, by its tick.
    */
   readonly tokens: string;
   /** ZSET  entry id -> when it is due again, in ms; written by whoever failed it, or gave it back. */
@@ -34,6 +34,15 @@ export interface StreamKeys {
   /** STRING  the id of the entry that was published under an idempotency key; expires. */
   sent(key: string): string;
   group(name: string): GroupKeys;
+}
+
+/**
+ * The key of what is known of all streams.
+ *
+ * HASH  name -> groups and bounds of its contract as JSON, `events:NAME` for event stores; written by all processes that publish or consume.
+ */
+export function knownStreamsKey(prefix: string): string {
+  return createKeySpace(prefix, 'streams')('~known'); // No stream is called so: their names begin with a letter.
 }
 
 /** The keys of the streams under a prefix. */

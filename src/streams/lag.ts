@@ -36,22 +36,26 @@ export interface GroupLag {
   readonly consumers: readonly GroupConsumer[];
 }
 
-/** Entries that wait for their next attempt are pending for this name, which is no consumer. */
-export const RETRIES_CONSUMER = '~retries';
-
 /** The group's lag; undefined when there is no such group. @throws what Redis met */
 export async function readLag(client: RedisClient, keys: StreamKeys, group: string): Promise<GroupLag | undefined> {
   const { facts } = await lookAtGroup(client, ...lookOf(keys, group));
   return facts && lagOf(facts);
 }
 
+/** More than a group ever has. */
+const ALL_CONSUMERS = 1_000_000;
+
 /** What the script is called with. */
 export function lookOf(
   keys: StreamKeys,
   group: string,
-): [keys: { entries: string; members: string; retries: string; dead: string }, args: { group: string }] {
-  const { members, retries, dead } = keys.group(group);
-  return [{ entries: keys.entries, members, retries, dead }, { group }];
+  most: number = ALL_CONSUMERS,
+): Parameters<typeof lookAtGroup> extends [unknown, ...infer Rest] ? Rest : never {
+  const { members, tokens, retries, dead } = keys.group(group);
+  return [
+    { entries: keys.entries, members, tokens, retries, dead },
+    { group, most },
+  ];
 }
 
 /** The same from facts that were read. */
@@ -63,9 +67,11 @@ export function lagOf(facts: GroupFacts): GroupLag {
     oldestPendingMs: oldestPending === '' ? 0 : Math.max(0, nowMs - publishedAtOf(oldestPending)),
     retrying,
     deadLetters,
-    consumers: facts.consumers
-      .filter(({ name }) => name !== RETRIES_CONSUMER)
-      .map((one) => ({ name: one.name, pending: one.pending, isAlive: (one.leaseMs ?? 0) > 0 })),
+    consumers: facts.consumers.map(({ name, pending: own, leaseMs = 0 }) => ({
+      name,
+      pending: own,
+      isAlive: leaseMs > 0,
+    })),
   };
 }
 

@@ -34,8 +34,20 @@ export interface GroupFacts {
   readonly oldestPending: string;
   readonly retrying: number;
   readonly deadLetters: number;
-  /** For each consumer: its name, how many entries are pending for it, and how long its lease goes on. */
-  readonly consumers: ReadonlyArray<{ name: string; pending: number; leaseMs: number | undefined }>;
+  /** Consumers in all. */
+  readonly consumerCount: number;
+  readonly consumers: readonly ConsumerFacts[];
+}
+
+/** What is told of a consumer. */
+export interface ConsumerFacts {
+  readonly name: string;
+  readonly pending: number;
+  /** How long its lease goes on; undefined when it never had one. */
+  readonly leaseMs: number | undefined;
+  /** Since it asked for entries; undefined when it never has. */
+  readonly idleMs: number | undefined;
+  readonly isPaused: boolean;
 }
 
 /** The group's facts, or the names of the groups that there are. */
@@ -47,22 +59,24 @@ type LookReply = [isThere: 0, names: string[]] | [isThere: 1, facts: string[], c
 
 export const lookAtGroup = defineScript({
   file: 'streams/look-at-group.lua',
-  keys: ['entries', 'members', 'retries', 'dead'],
-  args: ['group'],
+  keys: ['entries', 'members', 'tokens', 'retries', 'dead'],
+  args: ['group', 'most'],
   reply: (raw: LookReply): GroupLook =>
     raw[0] === 0 ? { facts: undefined, groups: raw[1] } : { facts: factsOf(raw[1], raw[2]) },
 });
 
 function factsOf(texts: readonly string[], flat: readonly string[]): GroupFacts {
-  const [nowMs, length, added, firstId, lastId, delivered, read, lag, pending, oldestPending, retrying, deadLetters] =
-    texts as [string, string, string, string, string, string, string, string, string, string, string, string];
-  const consumers = [];
-  for (let at = 0; at < flat.length; at += 3) {
-    const leaseMs = flat[at + 2] as string;
+  const [nowMs, length, added = '', firstId = '', lastId = '', delivered = '', read = '', lag = ''] = texts;
+  const [pending, oldestPending = '', retrying, deadLetters, consumerCount] = texts.slice(8);
+  const consumers: ConsumerFacts[] = [];
+  for (let at = 0; at < flat.length; at += 5) {
+    const leaseMs = flat[at + 2];
     consumers.push({
       name: flat[at] as string,
       pending: Number(flat[at + 1]),
       leaseMs: leaseMs === '' ? undefined : Number(leaseMs),
+      idleMs: flat[at + 3] === '' ? undefined : Number(flat[at + 3]),
+      isPaused: flat[at + 4] === '1',
     });
   }
   return {
@@ -78,6 +92,7 @@ function factsOf(texts: readonly string[], flat: readonly string[]): GroupFacts 
     oldestPending,
     retrying: Number(retrying),
     deadLetters: Number(deadLetters),
+    consumerCount: Number(consumerCount),
     consumers,
   };
 }

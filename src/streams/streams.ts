@@ -14,7 +14,7 @@ import { explainRedisError } from '../redis/explain.ts';
 import { DEFAULT_PREFIX } from '../redis/keys.ts';
 import { checkOptions } from '../schema.ts';
 import type { StreamModules } from './context.ts';
-import { checkStream, type StreamContract } from './contract.ts';
+import { checkStream, streamNameOption, type StreamContract } from './contract.ts';
 import { StreamDeadLetters } from './dead-letters/dead-letters.ts';
 import type { EventsContract, EventSchemas } from './event-store/contract.ts';
 import { createEventStore, type EventStore } from './event-store/event-store.ts';
@@ -29,7 +29,9 @@ import {
   type RemovedGroup,
   type RemoveGroupOptions,
 } from './groups.ts';
+import { inspectStream, type StreamInfo } from './inspect.ts';
 import { createStreamKeys, type StreamKeys } from './keys.ts';
+import { EVENTS, KnownStreams } from './known.ts';
 import { groupUnknown, readLag, type GroupLag } from './lag.ts';
 import type { Host, Member } from './member.ts';
 import { Publisher, type PublishOptions } from './publisher.ts';
@@ -95,6 +97,17 @@ export interface Streams {
   /** The entries that a group will not be given again by itself. */
   deadLetters(contract: StreamContract, group: string): StreamDeadLetters;
   /**
+   * The names of all streams that any process has published to or consumed, and `events:NAME` of the event stores.
+   *
+   * @example
+   * for (const name of await streams.known()) console.log(name, (await streams.inspect(name))?.length);
+   */
+  known(): Promise<string[]>;
+  /** A stream by its name, with its groups and consumers, for operators; undefined when there is none, and nobody has told of it. */
+  inspect(name: string): Promise<StreamInfo | undefined>;
+  /** As deadLetters(), for whoever has no contract. @throws MillraceError OPTIONS_INVALID */
+  deadLettersOf(name: string, group: string): StreamDeadLetters;
+  /**
    * The event store of a contract, the same one each time.
    *
    * @example
@@ -147,7 +160,8 @@ class RedisStreams implements Streams {
   readonly #workers = new Set<MemberWorker>();
   readonly #stores = new Map<object, EventStore<EventSchemas>>();
   /** The streams that this process publishes to or consumes, by name. */
-  readonly #known = new Map<string, StreamContract>();
+  readonly #used = new Map<string, StreamContract>();
+  readonly #known: KnownStreams;
   readonly #endCollecting: () => void;
   #stopping: Promise<void> | undefined;
 
@@ -157,6 +171,7 @@ class RedisStreams implements Streams {
     this.#connections = connections;
     this.#host = { connections, prefix, clock, log: ownLog, metrics, modules };
     this.#keys = createStreamKeys(prefix);
+    this.#known = new KnownStreams(connections, prefix, ownLog);
     this.#trimmer = new Trimmer(connections, this.#keys, ownLog);
     this.#publisher = new Publisher({
       connections,
@@ -216,12 +231,34 @@ class RedisStreams implements Streams {
     return new StreamDeadLetters(this.#connections, keys, contract.name, group);
   }
 
+  async known(): Promise<string[]> {
+    if (this.#stopping) throw closed();
+    return this.#known.names();
+  }
+
+  async inspect(name: string): Promise<StreamInfo | undefined> {
+    if (this.#stopping) throw closed();
+    checkName(name.startsWith(EVENTS) ? name.slice(EVENTS.length) : name, 'inspect');
+    return inspectStream(
+      { client: this.#connections.commands(), prefix: this.#host.prefix, known: this.#known.key },
+      name,
+    );
+  }
+
+  deadLettersOf(name: string, group: string): StreamDeadLetters {
+    if (this.#stopping) throw closed();
+    checkName(name, 'deadLettersOf');
+    checkGroup(group, `deadLettersOf ${name}`);
+    return new StreamDeadLetters(this.#connections, this.#keys(name), name, group);
+  }
+
   events<Schemas extends EventSchemas>(contract: EventsContract<Schemas>): EventStore<Schemas> {
     if (this.#stopping) throw closed();
     const known = this.#stores.get(contract);
     if (known) return known as unknown as EventStore<Schemas>;
     const { prefix, log, clock, metrics, modules } = this.#host;
     const store = createEventStore(this.#connections, contract, { prefix, log, clock, metrics, modules });
+    this.#known.addEvents(contract);
     this.#stores.set(contract, store as unknown as EventStore<EventSchemas>);
     return store;
   }
@@ -229,8 +266,9 @@ class RedisStreams implements Streams {
   async run(members: readonly Member[], options: RunOptions = {}): Promise<StreamWorker> {
     if (this.#stopping) throw closed();
     const { drainForMs } = checkRun(members, options);
-    for (const { contract } of members as ReadonlyArray<Member & { contract?: StreamContract }>) {
+    for (const { contract } of members as ReadonlyArray<Member & { contract?: StreamContract | EventsContract }>) {
       if (contract && 'keep' in contract) this.#know(contract);
+      else if (contract) this.#known.addEvents(contract);
     }
     const worker: MemberWorker = new MemberWorker(members, this.#host, drainForMs, () => this.#workers.delete(worker));
     this.#workers.add(worker);
@@ -255,11 +293,13 @@ class RedisStreams implements Streams {
   async #stop(): Promise<void> {
     this.#endCollecting();
     this.#trimmer.stop();
+    this.#known.stop();
     await Promise.all([this.drain(), ...[...this.#stores.values()].map((store) => store.stop())]);
   }
 
   #know(contract: StreamContract): void {
-    this.#known.set(contract.name, contract);
+    this.#used.set(contract.name, contract);
+    this.#known.add(contract);
     this.#trimmer.watch(contract);
   }
 
@@ -271,7 +311,7 @@ class RedisStreams implements Streams {
 
   /** What the gauges tell. @throws what Redis met: then they are missing from the scrape. */
   async #depths(): Promise<StreamDepth[]> {
-    return Promise.all([...this.#known.values()].map((contract) => this.#depthOf(contract)));
+    return Promise.all([...this.#used.values()].map((contract) => this.#depthOf(contract)));
   }
 
   async #depthOf(contract: StreamContract): Promise<StreamDepth> {
@@ -292,6 +332,11 @@ class RedisStreams implements Streams {
       }),
     };
   }
+}
+
+/** @throws MillraceError OPTIONS_INVALID */
+function checkName(name: string, owner: string): void {
+  checkOptions(z.strictObject({ name: streamNameOption }), { name }, owner);
 }
 
 function closed(): MillraceError {

@@ -1,7 +1,9 @@
 /** `npm start` and, beside it, the commands that enqueue, show, cancel and redrive: as a user types them. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { hello } from '../../src/cli/sample.ts';
+import { defineJob } from '../../src/jobs/contract.ts';
 import { silentLogger } from '../../src/log.ts';
 import { createPlatform, type Platform } from '../../src/platform.ts';
 import { embeddedOptions } from '../support/embedded.ts';
@@ -101,6 +103,16 @@ describe('beside millrace dev', () => {
     expect((await say('dead', 'list')).out).toBe('no dead letters\n');
   }, 90_000);
 
+  test('what a contract calls secret is printed only when it is asked for', async () => {
+    const { jobs } = await beside();
+    const contract = defineJob({ name: 'card.check', input: z.object({ number: z.string() }), secrets: ['number'] });
+    await jobs.register([contract]);
+    const { id } = await jobs.enqueue(contract, { number: '4111-1111' });
+    const [shown, asked] = await Promise.all([say('jobs', 'show', id), say('jobs', 'show', id, '--secrets', '--json')]);
+    expect(shown.out).toContain('Input      {"number":"[secret]"}');
+    expect(JSON.parse(asked.out)).toMatchObject({ input: { number: '4111-1111' } });
+  });
+
   test('a running job is cancelled', async () => {
     const { jobs } = await beside();
     const { id } = await jobs.enqueue(hello, { name: 'Eve', sleepMs: 600_000 });
@@ -112,7 +124,7 @@ describe('beside millrace dev', () => {
     });
     const [show, queues] = await Promise.all([say('jobs', 'show', id), say('jobs', 'queues')]);
     expect(show.out).toContain('State      cancelled: changed my mind');
-    expect(queues.out).toMatch(/^sample {2,}/);
+    expect(queues.out).toMatch(/^sample {2,}/m);
   }, 60_000);
 
   test('bad words and bad inputs are one clear message', async () => {

@@ -47,6 +47,23 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
     expect(statuses).toEqual(['added', 'replaced', 'added', 'rescheduled', 'added', 'duplicate']);
   });
 
+  test('jobs are searched in all queues with their secrets masked, and run now', async () => {
+    const { jobs } = jobsOf({ redis: topologyOf().redis });
+    const secret = defineJob({ name: 'invoice.secret', input, secrets: ['to'] });
+    await jobs.register([mail, secret]);
+    const { id } = await jobs.enqueue(mail, { to: 'ann' });
+    const { id: later } = await jobs.enqueue(secret, { to: 'ann' }, { delay: '1h' });
+    expect(await jobs.search({ text: '"ann"' })).toMatchObject({ jobs: [{ id, queue: 'mail' }], isWhole: true });
+    const page = await jobs.search({}, { limit: 1 });
+    const rest = await jobs.search({}, { cursor: page.cursor });
+    expect([...page.jobs, ...rest.jobs].map(({ inputText }) => inputText).toSorted()).toEqual([
+      '{"to":"[secret]"}',
+      '{"to":"ann"}',
+    ]);
+    expect((await jobs.contracts()).map(({ name }) => name)).toEqual(['invoice.secret', 'mail.send']);
+    expect(await jobs.retry(later)).toEqual({ status: 'promoted' });
+  });
+
   test('many are added in order', async () => {
     const { jobs } = jobsOf({ redis: topologyOf().redis });
     const results = await jobs.enqueueMany(

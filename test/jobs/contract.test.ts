@@ -33,6 +33,7 @@ test('a contract has its defaults and cannot be changed', () => {
     unique: undefined,
     output: undefined,
     retention: { ageMs: 3_600_000, count: 1_000 },
+    secrets: [],
   });
   const unique = defineJob({ name: 'mail.send', input, unique: { key: ({ to }) => to } });
   for (const part of [contract, contract.retention, unique.unique]) expect(Object.isFrozen(part)).toBe(true);
@@ -62,6 +63,7 @@ test('options become what the worker reads', () => {
     priority: 7,
     unique: { forMs: 600_000, onConflict: 'replace' },
     retention: { ageMs: 7_200_000, count: 5 },
+    secrets: [],
   });
 });
 

@@ -161,4 +161,16 @@ describe('an operator', () => {
     const told = JSON.stringify(lines.told());
     expect(told).toContain('was lost');
   });
+
+  test('puts out the holder that is meant, and never the one that came after it', async () => {
+    const { locks } = locksOf({ url: server.url });
+    const before = await locks.acquire('meant');
+    await before.release();
+    const after = await locks.acquire('meant');
+    expect(await locks.forceRelease('meant', { token: before.token })).toBe(false);
+    await after.extend();
+    await failureOf(locks.forceRelease('meant', { tokn: 1 } as never), 'OPTIONS_INVALID');
+    expect(await locks.forceRelease('meant', { token: after.token })).toBe(true);
+    expect(await locks.forceRelease('meant', { token: after.token })).toBe(false);
+  });
 });

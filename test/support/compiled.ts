@@ -38,6 +38,8 @@ export async function compile(): Promise<Compiled> {
   // The package as it is published: the command in src/, the code in dist/, and what is read at run time.
   for (const name of ['lua', 'package.json']) await symlink(new URL(name, ROOT), new URL(name, folder));
   await symlink('src', new URL('dist', folder));
+  await mkdir(new URL('src/', folder));
+  await symlink('../dashboard', new URL('src/dashboard', folder));
   const path = fileURLToPath(folder);
   const again = (): Promise<void> => compileInto(path, CONFIG);
   await again();

@@ -1,7 +1,7 @@
 /** All of the jobs of a process, as the platform makes it, for tests: workers, dead letters and schedules together. */
 import { randomUUID } from 'node:crypto';
 import type { JobModules } from '../../src/jobs/handler.ts';
-import { JobsRuntime } from '../../src/jobs/runtime.ts';
+import { JobsRuntime, type JobsRuntimeParts } from '../../src/jobs/runtime.ts';
 import { silentLogger, type Logger } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics/registry.ts';
 import type { RedisOptions } from '../../src/redis/address.ts';
@@ -11,6 +11,12 @@ import { ownedByTest } from './owned.ts';
 export interface TestRuntime {
   runtime: JobsRuntime;
   connections: Connections;
+  prefix: string;
+}
+
+export interface TestRuntimeOptions extends Partial<Pick<JobsRuntimeParts, 'appVersion' | 'heartbeatMs'>> {
+  log?: Logger;
+  prefix?: string;
 }
 
 /**
@@ -23,9 +29,9 @@ export interface TestRuntime {
  *   await runtime.work({ handlers });
  * });
  */
-export function ownedRuntimes(): (redis: RedisOptions, options?: { log?: Logger; prefix?: string }) => TestRuntime {
+export function ownedRuntimes(): (redis: RedisOptions, options?: TestRuntimeOptions) => TestRuntime {
   const own = ownedByTest();
-  return (redis, { log = silentLogger, prefix = `t-${randomUUID()}` } = {}) => {
+  return (redis, { log = silentLogger, prefix = `t-${randomUUID()}`, ...rest } = {}) => {
     const connections = own(createConnections(redis, log));
     const runtime = own(
       new JobsRuntime({
@@ -37,8 +43,9 @@ export function ownedRuntimes(): (redis: RedisOptions, options?: { log?: Logger;
         options: {},
         deadLetters: {},
         version: 'test',
+        ...rest,
       }),
     );
-    return { runtime, connections };
+    return { runtime, connections, prefix };
   };
 }

@@ -6,14 +6,16 @@ local entries  = KEYS[3]            -- HASH    of each of them `weight|mode|ttl 
 local permits  = KEYS[4]            -- STRING  how many there are, where somebody has set it
 local declared = tonumber(ARGV[1])  -- how many permits there are where nobody has set it
 local most     = tonumber(ARGV[2])  -- how many holders, and how many waiters, are told of at most
--- Reply: {permits, permits held by all, holders: [id, entry, ms left, ...], number of waiters, waiters: [id, entry, ms waited, ...]}
+-- Reply: {permits, permits held by all, holders: [id, entry, ms left, ...], number of waiters, waiters: [id, entry, ms waited, ...],
+-- number of holders, the server's µs as text}
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
 local held = {}
 local used = 0
-for at, id in ipairs(redis.call('ZRANGEBYSCORE', holders, now + 1, '+inf')) do
+local ids = redis.call('ZRANGEBYSCORE', holders, now + 1, '+inf')
+for at, id in ipairs(ids) do
   local entry = redis.call('HGET', entries, id) or ''
   used = used + tonumber(string.match(entry, '^%d+') or '0')
   if at <= most then
@@ -30,4 +32,5 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, most - 1)) do
   waiting[#waiting + 1] = math.max(0, math.floor((now - redis.call('ZSCORE', queue, id)) / 1000))
 end
 
-return { tonumber(redis.call('GET', permits) or declared), used, held, redis.call('ZCARD', queue), waiting }
+local there = tonumber(redis.call('GET', permits) or declared)
+return { there, used, held, redis.call('ZCARD', queue), waiting, #ids, string.format('%.0f', now) }

@@ -3,7 +3,7 @@
 -- noted no longer as begun: its process does not die of it.
 local entries  = KEYS[1]            -- STREAM  the entries
 local members  = KEYS[2]            -- ZSET    consumer -> when its lease ends, in ms
-local tokens   = KEYS[3]            -- HASH    lasting name -> the consumer that has it; ~last, ~generation: see keys.ts
+local tokens   = KEYS[3]            -- HASH    lasting name -> the consumer that has it; ~last, ~generation, ~paused: see keys.ts
 local retries  = KEYS[4]            -- ZSET    entry id -> when it is due, in ms
 local leader   = KEYS[5]            -- STRING  the consumer that works on an ordered group
 local attempts = KEYS[6]            -- HASH    entry id -> attempts so far, how many ended with their process, and 1 if one was begun
@@ -30,6 +30,7 @@ if not pending.err then
   redis.call('XGROUP', 'DELCONSUMER', entries, group, consumer)
 end
 redis.call('ZREM', members, consumer)
+redis.call('HDEL', tokens, '~paused ' .. consumer)
 if name ~= '' and redis.call('HGET', tokens, name) == consumer then redis.call('HDEL', tokens, name) end
 if redis.call('GET', leader) == consumer then redis.call('DEL', leader) end
 return { given, 1 }

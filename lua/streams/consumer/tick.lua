@@ -3,7 +3,7 @@
 -- Atomic, because a dead consumer may be removed only while nothing is pending for it: Redis would forget what is.
 local entries    = KEYS[1]            -- STREAM  the entries
 local members    = KEYS[2]            -- ZSET    consumer -> when its lease ends, in ms
-local tokens     = KEYS[3]            -- HASH    lasting name -> the consumer that has it; ~last, ~generation: see keys.ts
+local tokens     = KEYS[3]            -- HASH    lasting name -> the consumer that has it; ~last, ~generation, ~paused: see keys.ts
 local retries    = KEYS[4]            -- ZSET    entry id -> when it is due, in ms
 local leader     = KEYS[5]            -- STRING  the consumer that works on an ordered group
 local group      = ARGV[1]            -- its name
@@ -11,6 +11,7 @@ local consumer   = ARGV[2]            -- whose lease it is
 local name       = ARGV[3]            -- its lasting name; empty for none
 local lease_ms   = tonumber(ARGV[4])  -- how long it is a member without a word from it
 local is_ordered = ARGV[5]            -- 1 to work on an ordered group if nobody does; else 0, which gives up the place once nothing is pending for it
+local is_paused  = ARGV[6]            -- 1 when it takes nothing for now, for whoever looks at the group; else 0
 -- Reply: {ok|gone|replaced|lapsed, pending for it, pending for the dead, ms until a retry is due (-1 for none), 1 when it leads,
 -- the last id that the group was given, which making of the group it is}
 
@@ -34,9 +35,15 @@ for _, one in ipairs(redis.call('XINFO', 'GROUPS', entries)) do
   if one[2] == group then last = one[8] end
 end
 redis.call('HSET', tokens, '~last', last)
+if is_paused == '1' then
+  redis.call('HSET', tokens, '~paused ' .. consumer, 1)
+else
+  redis.call('HDEL', tokens, '~paused ' .. consumer)
+end
 
 local function forget(dead)
   redis.call('ZREM', members, dead)
+  redis.call('HDEL', tokens, '~paused ' .. dead)
   local lasting = string.match(dead, '^(.*)~[^~]*$')
   if lasting and redis.call('HGET', tokens, lasting) == dead then redis.call('HDEL', tokens, lasting) end
 end

@@ -22,6 +22,15 @@ export interface DeadLetterCluster {
   lastSeenAt: number;
   /** The versions of the application under which they failed last, as far as they are known. */
   versions: string[];
+  /** How many died in each span of time that was asked for, the latest last. */
+  trend?: number[];
+}
+
+/** Spans of time that end now. */
+export interface TrendSpans {
+  everyMs: number;
+  count: number;
+  nowMs: number;
 }
 
 /** More kinds than this are not told apart; the letters of further kinds are left out. */
@@ -31,6 +40,11 @@ const MOST_VERSIONS = 20;
 /** Counts letters by fingerprint. */
 export class ClusterCount {
   readonly #clusters = new Map<string, DeadLetterCluster>();
+  readonly #spans: TrendSpans | undefined;
+
+  constructor(spans?: TrendSpans) {
+    this.#spans = spans;
+  }
 
   add(letter: DeadLetter): void {
     const version = letter.attempts?.findLast((attempt) => attempt.version !== undefined)?.version;
@@ -45,15 +59,24 @@ export class ClusterCount {
       firstSeenAt: Math.min(known?.firstSeenAt ?? Number.POSITIVE_INFINITY, letter.diedAt),
       lastSeenAt: Math.max(known?.lastSeenAt ?? 0, letter.diedAt),
       versions: [...versions],
+      ...(this.#spans && { trend: counted(known?.trend, letter.diedAt, this.#spans) }),
     });
   }
 
   /** The largest first, and of equals the latest. */
   clusters(): DeadLetterCluster[] {
-    return [...this.#clusters.values()].toSorted(
-      (left, right) => right.count - left.count || right.lastSeenAt - left.lastSeenAt,
-    );
+    return [...this.#clusters.values()]
+      .toSorted((left, right) => right.count - left.count || right.lastSeenAt - left.lastSeenAt)
+      .map((cluster) => ({ ...cluster, message: normaliseMessage(cluster.message) }));
   }
+}
+
+function counted(trend: number[] | undefined, diedAt: number, { everyMs, count, nowMs }: TrendSpans): number[] {
+  const counts = trend ?? Array.from({ length: count }, () => 0);
+  // What died by a clock that is ahead of ours died just now.
+  const ago = Math.max(0, Math.floor((nowMs - diedAt) / everyMs));
+  if (ago < count) counts[count - 1 - ago] = (counts[count - 1 - ago] ?? 0) + 1;
+  return counts;
 }
 
 function factsOf({ fingerprint, contract, queue, reason, error, id }: DeadLetter) {
@@ -63,7 +86,7 @@ function factsOf({ fingerprint, contract, queue, reason, error, id }: DeadLetter
     queue,
     reason,
     errorName: error.name,
-    message: normaliseMessage(error.message),
+    message: error.message, // As it is: what varies is taken out of those that are told, and not of each that is counted.
     sample: id,
   };
 }

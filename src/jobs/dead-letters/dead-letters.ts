@@ -14,9 +14,12 @@ import { checkFilter, checkTarget, fits, takesAll, type CheckedFilter, type Dead
 import type { DeadLetter } from './letter.ts';
 import { listPage, type DeadLetterPage } from './list-page.ts';
 import {
+  clusterOptions,
   discardOptions,
+  idsOption,
   listOptions,
   redriveOptions,
+  type ClusterOptions,
   type DeadLetterTarget,
   type DiscardOptions,
   type DiscardResult,
@@ -53,7 +56,7 @@ export interface DeadLetters {
   /** How many there are. Without more than `queue` in the filter it costs one command a queue, else it reads them all. */
   count(filter?: DeadLetterFilter): Promise<number>;
   /** Grouped by fingerprint, the largest group first. Reads all letters of the filter's queues. */
-  clusters(filter?: DeadLetterFilter): Promise<DeadLetterCluster[]>;
+  clusters(options?: ClusterOptions): Promise<DeadLetterCluster[]>;
   /** The letter; undefined if there is none. Asks all known queues unless it is told one. */
   get(id: string, options?: { queue?: string | undefined }): Promise<DeadLetter | undefined>;
   /**
@@ -95,8 +98,8 @@ class AllDeadLetters implements DeadLetters {
   }
 
   async list(options: ListOptions = {}): Promise<DeadLetterPage> {
-    const { limit, cursor, ...filter } = checkOptions(listOptions, options, 'deadLetters.list');
-    return listPage(this.#shelf, filter, limit, cursor);
+    const { limit, mostRead, cursor, ...filter } = checkOptions(listOptions, options, 'deadLetters.list');
+    return listPage(this.#shelf, filter, { limit, mostRead, cursor });
   }
 
   async count(filter?: DeadLetterFilter): Promise<number> {
@@ -109,11 +112,18 @@ class AllDeadLetters implements DeadLetters {
     return count;
   }
 
-  async clusters(filter?: DeadLetterFilter): Promise<DeadLetterCluster[]> {
-    const checked = checkFilter(filter, 'deadLetters.clusters');
-    const counted = new ClusterCount();
-    for (const queue of await this.#shelf.queuesFor(checked.queue)) {
-      for await (const letters of this.#letters(queue, checked)) for (const letter of letters) counted.add(letter);
+  async clusters(options: ClusterOptions = {}): Promise<DeadLetterCluster[]> {
+    const { trend, signal, onProgress, ...filter } = checkOptions(clusterOptions, options, 'deadLetters.clusters');
+    const nowMs = this.#clock.wallMs();
+    const counted = new ClusterCount(trend && { everyMs: trend.every, count: trend.count, nowMs });
+    let read = 0;
+    for (const queue of await this.#shelf.queuesFor(filter.queue)) {
+      for await (const letters of this.#letters(queue, filter)) {
+        if (signal?.aborted) return counted.clusters();
+        for (const letter of letters) counted.add(letter);
+        read += letters.length;
+        onProgress?.({ read, clusters: () => counted.clusters() });
+      }
     }
     return counted.clusters();
   }
@@ -126,12 +136,15 @@ class AllDeadLetters implements DeadLetters {
 
   async redrive(target: DeadLetterTarget, options: RedriveOptions = {}): Promise<RedriveResult> {
     const checked = checkOptions(redriveOptions, options, 'deadLetters.redrive');
-    const { to, limit, dryRun } = checked;
+    const { to, dryRun, signal } = checked;
     const [known] = to === undefined ? [] : await this.#shelf.queuesFor(to);
-    const selected = await this.#select(target, limit, 'deadLetters.redrive');
+    const selected = await this.#select(target, checked, 'deadLetters.redrive');
     if (known !== undefined) this.#checkReach(selected, known);
     const matched = selected.reduce((sum, { ids }) => sum + ids.length, 0);
-    if (dryRun) return { matched, redriven: 0, skipped: [], dryRun, aborted: false };
+    if (dryRun) {
+      const queues = Object.fromEntries(selected.map(({ queue, ids }) => [queue, ids.length]));
+      return { matched, redriven: 0, skipped: [], dryRun, aborted: signal?.aborted ?? false, queues };
+    }
     return redriveAll(selected, checked, {
       shelf: this.#shelf,
       redriver: this.#redriver,
@@ -141,16 +154,19 @@ class AllDeadLetters implements DeadLetters {
   }
 
   async discard(target: DeadLetterTarget, options: DiscardOptions = {}): Promise<DiscardResult> {
-    const { limit, dryRun } = checkOptions(discardOptions, options, 'deadLetters.discard');
-    const selected = await this.#select(target, limit, 'deadLetters.discard');
+    const checked = checkOptions(discardOptions, options, 'deadLetters.discard');
+    const { dryRun, signal, onProgress } = checked;
+    const selected = await this.#select(target, checked, 'deadLetters.discard');
     const matched = selected.reduce((sum, { ids }) => sum + ids.length, 0);
     let discarded = 0;
     for (const { queue, ids } of dryRun ? [] : selected) {
       for (let start = 0; start < ids.length; start += BATCH) {
+        if (signal?.aborted) return { matched, discarded, dryRun };
         const outcomes = await this.#redriver.discard(queue, ids.slice(start, start + BATCH));
         const count = outcomes.filter((outcome) => outcome === 'discarded').length;
         discarded += count;
         if (count > 0) this.#options.onDiscarded?.(queue, count);
+        onProgress?.({ matched, discarded });
       }
     }
     return { matched, discarded, dryRun };
@@ -169,7 +185,11 @@ class AllDeadLetters implements DeadLetters {
   }
 
   /** The ids that are meant, the oldest first: all of them before the first is touched, so that acting does not disturb the walk. */
-  async #select(target: DeadLetterTarget, limit: number, owner: string): Promise<Selected[]> {
+  async #select(
+    target: DeadLetterTarget,
+    { limit, signal }: { limit: number; signal?: AbortSignal | undefined },
+    owner: string,
+  ): Promise<Selected[]> {
     if (typeof target === 'string') {
       checkId(target, owner);
       const [queue] = await this.#find(target, undefined);
@@ -177,6 +197,7 @@ class AllDeadLetters implements DeadLetters {
         throw new MillraceError('JOB_UNKNOWN', `there is no dead letter ${target}`, { id: target });
       return limit === 0 ? [] : [{ queue, ids: [target] }];
     }
+    if (isIds(target)) return this.#selectIds(target, limit, owner);
     const filter = checkTarget(target, owner);
     const selected: Selected[] = [];
     let left = limit;
@@ -184,12 +205,26 @@ class AllDeadLetters implements DeadLetters {
       const ids: string[] = [];
       if (left > 0) {
         for await (const page of takesAll(filter) ? this.#shelf.walk(queue, 'oldest') : this.#ids(queue, filter)) {
+          if (signal?.aborted) break;
           ids.push(...page.ids.slice(0, left - ids.length));
           if (ids.length >= left) break;
         }
       }
       left -= ids.length;
       if (ids.length > 0) selected.push({ queue, ids });
+    }
+    return selected;
+  }
+
+  async #selectIds(given: readonly string[], limit: number, owner: string): Promise<Selected[]> {
+    const ids = [...new Set(checkOptions(idsOption, given, owner))];
+    const selected: Selected[] = [];
+    let left = limit;
+    for (const queue of await this.#shelf.queuesFor(undefined)) {
+      const filed = await this.#shelf.times(queue, ids);
+      const there = ids.filter((_id, index) => filed[index] !== undefined).slice(0, left);
+      left -= there.length;
+      if (there.length > 0) selected.push({ queue, ids: there });
     }
     return selected;
   }
@@ -213,6 +248,11 @@ class AllDeadLetters implements DeadLetters {
     const reason = `a Cluster keeps ${far.queue} and ${to} on different nodes; their names must agree up to the first dot`;
     throw new MillraceError('OPTIONS_INVALID', `deadLetters.redrive: to: ${reason}`, { queue: far.queue, to });
   }
+}
+
+/** A list that is meant to be read only is not told apart by Array.isArray. */
+function isIds(target: readonly string[] | DeadLetterFilter): target is readonly string[] {
+  return Array.isArray(target);
 }
 
 function checkId(id: unknown, owner: string): asserts id is string {

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { MillraceError } from '../../errors.ts';
 import { checkOptions } from '../../schema.ts';
 import { DEATH_REASONS, type DeathReason } from '../attempt-record.ts';
+import { hideSecrets } from '../hide-secrets.ts';
+import { maskSecrets } from '../secrets.ts';
 import type { DeadLetter } from './letter.ts';
 
 /** What a letter must agree with; without a field, any does. */
@@ -17,6 +19,10 @@ export interface DeadLetterFilter {
   from?: Date | number | undefined;
   /** Died before then. */
   to?: Date | number | undefined;
+  /** Stands in its id, its error or its input as JSON; capitals do not matter. */
+  text?: string | undefined;
+  /** What `text` does not find, neither in inputs nor where an error tells it: paths by the name of the contract, as its `secrets` has them. For those who let others search. */
+  secrets?: Readonly<Record<string, readonly string[]>> | undefined;
 }
 
 /** A filter with its times in milliseconds since 1970. */
@@ -27,6 +33,8 @@ export interface CheckedFilter {
   readonly fingerprint?: string | undefined;
   readonly from?: number | undefined;
   readonly to?: number | undefined;
+  readonly text?: string | undefined;
+  readonly secrets?: Readonly<Record<string, readonly string[]>> | undefined;
 }
 
 const text = z.string().min(1);
@@ -42,6 +50,8 @@ export const filterShape: {
   fingerprint: z.ZodOptional<z.ZodString>;
   from: z.ZodOptional<z.ZodType<number, Date | number>>;
   to: z.ZodOptional<z.ZodType<number, Date | number>>;
+  text: z.ZodOptional<z.ZodString>;
+  secrets: z.ZodOptional<z.ZodType<Readonly<Record<string, readonly string[]>>>>;
 } = {
   queue: text.optional(),
   contract: text.optional(),
@@ -49,6 +59,8 @@ export const filterShape: {
   fingerprint: text.optional(),
   from: moment.optional(),
   to: moment.optional(),
+  text: z.string().min(1).max(200).optional(),
+  secrets: z.record(z.string(), z.array(z.string()).readonly()).optional(),
 };
 
 const filterSchema = z.strictObject(filterShape);
@@ -74,7 +86,7 @@ export function checkFilter(filter: DeadLetterFilter | undefined, owner: string)
 }
 
 /** Whether the letters of a queue need not be read to know that they are meant. */
-export function takesAll({ queue: _queue, ...rest }: CheckedFilter): boolean {
+export function takesAll({ queue: _queue, secrets: _secrets, ...rest }: CheckedFilter): boolean {
   return Object.values(rest).every((value) => value === undefined);
 }
 
@@ -86,6 +98,15 @@ export function fits(filter: CheckedFilter, letter: DeadLetter): boolean {
     (filter.reason === undefined || letter.reason === filter.reason) &&
     (filter.fingerprint === undefined || letter.fingerprint === filter.fingerprint) &&
     (filter.from === undefined || letter.diedAt >= filter.from) &&
-    (filter.to === undefined || letter.diedAt < filter.to)
+    (filter.to === undefined || letter.diedAt < filter.to) &&
+    (filter.text === undefined || hasText(letter, filter.text.toLowerCase(), filter.secrets?.[letter.contract]))
   );
+}
+
+/** The short texts first: an input may be large. */
+function hasText({ id, error, input }: DeadLetter, needle: string, secrets: readonly string[] = []): boolean {
+  const hide = hideSecrets(input, secrets);
+  const told = hide([id, error.name, error.message]).join('\n');
+  if (told.toLowerCase().includes(needle)) return true;
+  return (JSON.stringify(hide(maskSecrets(input, secrets))) ?? '').toLowerCase().includes(needle);
 }

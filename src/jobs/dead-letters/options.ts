@@ -1,11 +1,17 @@
 /** What the calls of DeadLetters take and give, and how it is checked. */
 import { z } from 'zod';
+import type { Duration } from '../../durations.ts';
+import { durationOption } from '../../schema.ts';
 import type { JobContract } from '../contract.ts';
+import type { DeadLetterCluster } from './clusters.ts';
 import { filterShape, type DeadLetterFilter } from './filter.ts';
 import type { SkipReason } from './redriver.ts';
 
-/** Which letters are meant: the one with the id, or all that fit; `{}` is every letter of every queue. A field that is undefined is refused. */
-export type DeadLetterTarget = string | DeadLetterFilter;
+/**
+ * Which letters are meant: the one with the id, those with the ids, at most 1 000, as far as they are there, or all that fit; `{}` is every
+ * letter of every queue. A field that is undefined is refused.
+ */
+export type DeadLetterTarget = string | readonly string[] | DeadLetterFilter;
 
 /** Options of list(). */
 export interface ListOptions extends DeadLetterFilter {
@@ -13,6 +19,18 @@ export interface ListOptions extends DeadLetterFilter {
   limit?: number | undefined;
   /** Where the page before has ended. */
   cursor?: string | undefined;
+  /** Reads about so many letters for a page at most, which may then have few or none and still a cursor. Default: as many as it takes. */
+  mostRead?: number | undefined;
+}
+
+/** Options of clusters(). */
+export interface ClusterOptions extends DeadLetterFilter {
+  /** Counts how many died in each of the last `count` spans of so long. */
+  trend?: { every: Duration; count: number } | undefined;
+  /** Called after each step. `clusters()` tells what was counted so far. */
+  onProgress?: ((progress: { read: number; clusters: () => DeadLetterCluster[] }) => void) | undefined;
+  /** Ends it before the next step; what was counted by then is told as usual. */
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of redrive(). */
@@ -33,8 +51,26 @@ export interface RedriveOptions {
   contract?: JobContract | undefined;
   /** Stops before the next letter; what was done by then is told as usual. */
   signal?: AbortSignal | undefined;
-  /** Called after each step. */
-  onProgress?: ((progress: { matched: number; redriven: number; skipped: number }) => void) | undefined;
+  /** Called after each step, with the jobs that it gave back. */
+  onProgress?: ((progress: RedriveProgress) => void) | undefined;
+}
+
+/** A job that was given back. */
+export interface RedrivenJob {
+  id: string;
+  /** Where it waits. */
+  queue: string;
+  /** The id that its letter will have if it dies again. */
+  nextLetter: string;
+}
+
+/** How far a redrive has come. */
+export interface RedriveProgress {
+  matched: number;
+  redriven: number;
+  skipped: number;
+  /** The jobs of the last step. */
+  jobs: readonly RedrivenJob[];
 }
 
 /** A letter that stayed where it is. */
@@ -55,6 +91,8 @@ export interface RedriveResult {
   dryRun: boolean;
   /** Whether the signal has ended it. */
   aborted: boolean;
+  /** Of a dry run: how many are meant of each queue. */
+  queues?: Readonly<Record<string, number>>;
 }
 
 /** Options of discard(). */
@@ -63,6 +101,10 @@ export interface DiscardOptions {
   limit?: number | undefined;
   /** Tells how many would be meant, and does nothing. */
   dryRun?: boolean | undefined;
+  /** Stops before the next step; what was done by then is told as usual. */
+  signal?: AbortSignal | undefined;
+  /** Called after each step. */
+  onProgress?: ((progress: { matched: number; discarded: number }) => void) | undefined;
 }
 
 /** What became of a discard. */
@@ -82,7 +124,22 @@ export const listOptions = z.strictObject({
   ...filterShape,
   limit: z.number().int().min(1).max(1_000).default(50),
   cursor: z.string().optional(),
+  mostRead: z.number().int().min(1).default(Number.MAX_SAFE_INTEGER),
 });
+
+const signal = z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional();
+const callback = <Called>() => z.custom<Called>(isFunction, { error: 'expected a function' }).optional();
+
+export const clusterOptions = z.strictObject({
+  ...filterShape,
+  trend: z
+    .strictObject({ every: durationOption.pipe(z.number().min(1_000)), count: z.number().int().min(1).max(1_000) })
+    .optional(),
+  signal,
+  onProgress: callback<NonNullable<ClusterOptions['onProgress']>>(),
+});
+
+export const idsOption = z.array(z.string().min(1)).min(1).max(1_000);
 
 export const redriveOptions = z.strictObject({
   limit,
@@ -92,10 +149,13 @@ export const redriveOptions = z.strictObject({
   by: z.string().min(1).max(200).optional(),
   edit: z.custom<(input: unknown) => unknown>(isFunction, { error: 'expected a function of the input' }).optional(),
   contract: z.custom<JobContract>(isContract, { error: 'expected a contract, made by defineJob()' }).optional(),
-  signal: z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional(),
-  onProgress: z
-    .custom<NonNullable<RedriveOptions['onProgress']>>(isFunction, { error: 'expected a function' })
-    .optional(),
+  signal,
+  onProgress: callback<NonNullable<RedriveOptions['onProgress']>>(),
 });
 
-export const discardOptions = z.strictObject({ limit, dryRun: z.boolean().default(false) });
+export const discardOptions = z.strictObject({
+  limit,
+  dryRun: z.boolean().default(false),
+  signal,
+  onProgress: callback<NonNullable<DiscardOptions['onProgress']>>(),
+});

@@ -3,8 +3,8 @@ import type { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import { parseWith } from '../../payload.ts';
 import type { JobContract } from '../contract.ts';
-import type { DeadLetter } from './letter.ts';
-import type { RedriveResult, redriveOptions, Skipped } from './options.ts';
+import { letterIdOf, type DeadLetter } from './letter.ts';
+import type { RedriveResult, RedrivenJob, redriveOptions, Skipped } from './options.ts';
 import { revivalOf, type Redriver, type Revival } from './redriver.ts';
 import type { Shelf } from './shelf.ts';
 
@@ -50,11 +50,13 @@ export async function redriveAll(
       if (rate !== undefined) await pause(tools.clock, startedAt + (done * 1_000) / rate, signal);
       if (signal?.aborted) return { ...result, aborted: true };
       const batch = ids.slice(start, start + size);
-      const left = await redriveSome(queue, batch, options, tools, () => result.redriven++);
+      const jobs: RedrivenJob[] = [];
+      const left = await redriveSome(queue, batch, options, tools, jobs);
+      result.redriven += jobs.length;
       done += batch.length;
       skipped += left.length;
       result.skipped.push(...left.slice(0, MOST_SKIPPED_TOLD - result.skipped.length));
-      onProgress?.({ matched, redriven: result.redriven, skipped });
+      onProgress?.({ matched, redriven: result.redriven, skipped, jobs });
     }
   }
   return result;
@@ -66,7 +68,7 @@ async function redriveSome(
   ids: readonly string[],
   options: Checked,
   { shelf, redriver, onRedriven }: RedriveTools,
-  counted: () => void,
+  redriven: RedrivenJob[],
 ): Promise<Skipped[]> {
   const to = options.to ?? queue;
   const skipped: Skipped[] = [];
@@ -83,7 +85,8 @@ async function redriveSome(
     for (const [index, { letter }] of some.entries()) {
       const outcome = outcomes[index] ?? 'busy';
       if (outcome === 'redriven') {
-        counted();
+        const { jobId } = letter;
+        redriven.push({ id: jobId, queue: to, nextLetter: letterIdOf(jobId, letter.redriven + 1) });
         onRedriven(letter, to);
       } else {
         skipped.push({ id: letter.id, why: outcome });

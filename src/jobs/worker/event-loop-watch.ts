@@ -32,6 +32,8 @@ export interface EventLoopWatch {
   readonly blocks: number;
   /** How long they were together. */
   readonly blockedMs: number;
+  /** The longest that it was behind since this was last asked. */
+  takeLongestMs(): number;
   /** Begins to watch; safe to call again, also after stop(). Never keeps the process alive. */
   start(): void;
   /** Stops to watch. */
@@ -70,6 +72,7 @@ class Watch implements EventLoopWatch {
   #timer: NodeJS.Timeout | undefined;
   #dueAt = 0;
   #lastLagMs = 0;
+  #longestMs = 0;
   #blocks = 0;
   #blockedMs = 0;
 
@@ -80,6 +83,12 @@ class Watch implements EventLoopWatch {
 
   get lagMs(): number {
     return this.#timer ? Math.max(this.#lastLagMs, this.#latenessMs()) : 0;
+  }
+
+  takeLongestMs(): number {
+    const longestMs = Math.max(this.#longestMs, this.lagMs);
+    this.#longestMs = 0;
+    return longestMs;
   }
 
   get blocks(): number {
@@ -111,6 +120,7 @@ class Watch implements EventLoopWatch {
   #look(): void {
     const lagMs = this.#latenessMs();
     this.#lastLagMs = lagMs;
+    this.#longestMs = Math.max(this.#longestMs, lagMs);
     this.#wait(); // Before the callback, which may stop the watch.
     if (lagMs < this.#options.warnAfterMs) return;
     this.#blocks++;

@@ -14,6 +14,8 @@ import { formatMs } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Channel, JobMessage } from '../channel.ts';
 import type { JobsCore } from '../core.ts';
+import type { MemberReport } from '../fleet/heartbeat.ts';
+import { MOST_RUNNING } from '../fleet/report.ts';
 import type { Handler, JobModules } from '../handler.ts';
 import { Attempt } from './attempt.ts';
 import { cancelledError } from './cancellations.ts';
@@ -89,6 +91,26 @@ export class JobWorker {
   /** How many jobs run now. */
   get activeCount(): number {
     return this.#queues.reduce((sum, { running }) => sum + running.size, 0);
+  }
+
+  /** What it does now, for the fleet. */
+  report(): MemberReport {
+    const { clock } = this.#parts.core;
+    const nowMs = clock.monotonicMs();
+    const wallMs = clock.wallMs();
+    return {
+      queues: this.#queues.map(({ name, concurrency, running, lastTakenMs }) => ({
+        name,
+        concurrency,
+        active: running.size,
+        ...(lastTakenMs !== undefined && { takenMs: Math.round(nowMs - lastTakenMs) }),
+      })),
+      running: this.#queues.flatMap(({ name: queue, running }) =>
+        [...running.values()].slice(0, MOST_RUNNING).map(({ job: { id, name, attempt }, startedAt }) => {
+          return { id, name, queue, attempt, runMs: Math.max(0, wallMs - startedAt) };
+        }),
+      ),
+    };
   }
 
   /** How long stop() may take, with what comes after it. */

@@ -48,8 +48,10 @@ interface Route {
 export class QueueWorker {
   readonly name: string;
   readonly running = new Map<string, Attempt>();
-  /** When a job was last taken, in monotonic ms. */
+  /** When a job was last taken, in monotonic ms; before the first, and after a rebuild, when that could begin. */
   takenAtMs: number;
+  /** When a job was last taken, if one was. */
+  lastTakenMs: number | undefined;
   readonly #options: QueueWorkerOptions;
   readonly #attemptHost: AttemptHost;
   readonly #cancellations: Cancellations;
@@ -217,7 +219,7 @@ export class QueueWorker {
     const attempt = new AttemptOf(this.#attemptHost, job, token);
     const route = this.#routes.get(job.name);
     const takenAtMs = host.clock.monotonicMs();
-    this.takenAtMs = takenAtMs;
+    this.takenAtMs = this.lastTakenMs = takenAtMs;
     this.running.set(attempt.id, attempt);
     try {
       const result = await this.#run(route, job, attempt);
@@ -327,7 +329,8 @@ export class QueueWorker {
     const { error, cause, reason, retryInMs } = failureOf({ thrown, outcome, ...facts });
     if (outcome === 'cancelled') return error;
     const last = reason === 'expired' ? 'expired' : 'dead';
-    (route?.meter ?? meter(job.name)).outcome(outcome === 'timeout' ? 'timeout' : reason ? last : 'retried');
+    const kind = outcome === 'timeout' ? 'timeout' : reason ? last : 'retried';
+    (route?.meter ?? meter(job.name)).outcome(kind, !reason);
     host.log.warn(
       { jobId: attempt.id, job: job.name, queue: this.name, attempt: job.attemptsMade + 1, err: cause, retryInMs },
       reason ? 'job failed for good' : 'attempt failed',

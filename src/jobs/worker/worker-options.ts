@@ -46,7 +46,7 @@ export interface WorkerOptions {
   threads?: ThreadOptions | undefined;
   /** Called once, with the reason, when rebuilding a silent worker did not help; the process should then end, as runWorker() does. */
   onSilent?: ((reason: string) => void) | undefined;
-  /** The version of the application, kept with each attempt. Default that of Millrace. */
+  /** The version of the application, kept with each attempt and told to the fleet. Default `appVersion` of the platform; with neither, attempts keep that of Millrace. */
   version?: string | undefined;
 }
 

@@ -174,10 +174,10 @@ export class PermitScripts implements LockScripts {
     await this.#run(name, { declared });
   }
 
-  /** Who holds and who waits. */
-  inspect(name: string, declared: number): Promise<PermitsSeen> {
+  /** Who holds and who waits, the first of each. */
+  inspect(name: string, declared: number, most: number = MOST_TOLD): Promise<PermitsSeen> {
     const { connections, guard } = this.#parts;
-    const args = { declared, most: MOST_TOLD };
+    const args = { declared, most };
     return guard.run(() => inspectPermits(connections.commands(), this.keysOf(name), args));
   }
 

@@ -7,7 +7,7 @@ import type { Lock } from '../lock.ts';
 import type { ParsedLockOptions } from '../options.ts';
 import { unavailable } from '../waiting.ts';
 import { PermitScripts, type PermitRequest } from './permit-scripts.ts';
-import type { Entry, PermitUse } from './scripts.ts';
+import type { HeldEntry, PermitUse } from './scripts.ts';
 
 /** What runs while something is held. */
 export type Work<L, T> = (lock: L) => T | Promise<T>;
@@ -84,6 +84,8 @@ export interface PermitHolder {
   /** Its process: host, process id, and what tells two of the same id apart. */
   readonly owner: string;
   readonly token: number;
+  /** Since it was granted them, as its token tells. */
+  readonly heldMs: number;
   /** Until its lease ends, unless it is extended. */
   readonly remainingMs: number;
   /** Whether it knows yet: it was granted them by another process, and has not said that it took them. */
@@ -91,6 +93,6 @@ export interface PermitHolder {
 }
 
 /** What is told of a holder. */
-export function holderOf({ process, token, ms, isConfirmed }: Entry): PermitHolder {
-  return { owner: process, token, remainingMs: ms, confirmed: isConfirmed };
+export function holderOf({ process, token, heldMs, ms, isConfirmed }: HeldEntry): PermitHolder {
+  return { owner: process, token, heldMs, remainingMs: ms, confirmed: isConfirmed };
 }

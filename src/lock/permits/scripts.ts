@@ -13,6 +13,7 @@
  */
 import type { KeySpace } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/script.ts';
+import { heldMsOf } from '../inspect.ts';
 
 /** What permits are used for; each use has keys of its own. */
 export type PermitUse = 'semaphore' | 'read-write';
@@ -129,12 +130,20 @@ export interface Entry {
   readonly ms: number;
 }
 
+/** One that holds. */
+export interface HeldEntry extends Entry {
+  /** Since it was granted, as its token tells. */
+  readonly heldMs: number;
+}
+
 /** What inspect.lua tells. */
 export interface PermitsSeen {
   readonly permits: number;
   /** By all holders, also by those that it does not tell of. */
   readonly used: number;
-  readonly holders: readonly Entry[];
+  readonly holders: readonly HeldEntry[];
+  /** How many hold in all. */
+  readonly holding: number;
   readonly waiting: number;
   readonly waiters: readonly Entry[];
 }
@@ -145,16 +154,19 @@ export const inspectPermits = defineScript({
   file: 'lock/permits/inspect.lua',
   keys: ['holders', 'queue', 'entries', 'permits'],
   args: ['declared', 'most'],
-  reply: ([permits, used, held, waiting, waiters]: [
+  reply: ([permits, used, held, waiting, waiters, holding, nowUs]: [
     number,
     number,
     FlatEntries,
     number,
     FlatEntries,
+    number,
+    string,
   ]): PermitsSeen => ({
     permits,
     used,
-    holders: entriesOf(held),
+    holders: entriesOf(held).map((entry) => ({ ...entry, heldMs: heldMsOf(entry.token, Number(nowUs)) })),
+    holding,
     waiting,
     waiters: entriesOf(waiters),
   }),

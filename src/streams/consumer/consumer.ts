@@ -25,6 +25,8 @@ import type { Call } from './settler.ts';
 export interface RunningConsumer extends Running {
   readonly stream: string;
   readonly group: string;
+  /** How many entries, or batches, it works on at once. */
+  readonly concurrency: number;
   /** Entries that it has and that are not settled yet. */
   readonly inFlight: number;
 }
@@ -81,6 +83,10 @@ class Consumer implements RunningConsumer {
 
   get group(): string {
     return this.#parts.group.name;
+  }
+
+  get concurrency(): number {
+    return this.#parts.plan.concurrency;
   }
 
   get active(): number {

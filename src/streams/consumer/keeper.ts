@@ -110,9 +110,10 @@ export class Keeper {
     this.#running = this.#run();
   }
 
-  /** Takes nothing. The place in an ordered group is given up once nothing is in flight. */
+  /** Takes nothing, and says so. The place in an ordered group is given up once nothing is in flight. */
   pause(): void {
     this.#isPaused = true;
+    this.wake();
   }
 
   /** Takes nothing any more, and keeps the place in an ordered group until it has left. */
@@ -123,8 +124,7 @@ export class Keeper {
 
   resume(): void {
     this.#isPaused = false;
-    if (this.standsBy) this.#tickAtMs = 0;
-    this.#nap.wake();
+    this.wake();
   }
 
   /** Something is due in so many ms. */
@@ -140,7 +140,7 @@ export class Keeper {
     if (this.#awaitsRoom && this.#parts.work.takeRoom() > 0) this.#nap.wake();
   }
 
-  /** Something is in doubt; the group may be another one by now. */
+  /** Looks round: something is in doubt, the group may be another one by now, or there is something to say. */
   wake(): void {
     this.#tickAtMs = 0;
     this.#nap.wake();
@@ -252,6 +252,7 @@ export class Keeper {
       name: plan.consumer ?? '',
       leaseMs: plan.leaseMs,
       isOrdered: competes ? 1 : 0,
+      isPaused: this.#isPaused && !this.#isLeaving ? 1 : 0,
     });
     // Whose lease was over by then has been told already, and stays out.
     if (answer.standing === 'ok') this.#leaseEndsMs = Math.max(this.#leaseEndsMs, sentMs + plan.leaseMs * (1 - DRIFT));

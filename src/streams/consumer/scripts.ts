@@ -42,7 +42,7 @@ type RawTick = [Standing, number, number, number, number, string, string];
 export const tick = defineScript({
   file: 'streams/consumer/tick.lua',
   keys: ['entries', 'members', 'tokens', 'retries', 'leader'],
-  args: ['group', 'consumer', 'name', 'leaseMs', 'isOrdered'],
+  args: ['group', 'consumer', 'name', 'leaseMs', 'isOrdered', 'isPaused'],
   reply: ([standing, pending, orphans, dueMs, leads, last, generation]: RawTick) => ({
     standing,
     pending,

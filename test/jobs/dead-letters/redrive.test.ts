@@ -53,6 +53,7 @@ test('a dry run tells how many and does nothing', async () => {
     skipped: [],
     dryRun: true,
     aborted: false,
+    queues: { mail: 3 },
   });
   expect((await all.states()).dead).toHaveLength(5);
 });

@@ -52,8 +52,8 @@ describe.each(['main', 'valkey', 'newest'] as const)('on %s', (which) => {
   };
   const join = (keys: Keys, consumer: string, { name = '', leaseMs = LEASE_MS, startAt = '0', before = '' } = {}) =>
     joinGroup(redis, keys, { group: keys.group, consumer, name, leaseMs, startAt, before });
-  const look = (keys: Keys, consumer: string, { name = '', isOrdered = 0 } = {}) =>
-    tick(redis, keys, { group: keys.group, consumer, name, leaseMs: LEASE_MS, isOrdered });
+  const look = (keys: Keys, consumer: string, { name = '', isOrdered = 0, isPaused = 0 } = {}) =>
+    tick(redis, keys, { group: keys.group, consumer, name, leaseMs: LEASE_MS, isOrdered, isPaused });
   const take = (keys: Keys, consumer: string, room = 10) =>
     takeWaiting(redis, keys, { group: keys.group, consumer, room, leaseMs: LEASE_MS });
   const back = (keys: Keys, consumer: string, ...items: Array<string | number>) =>

@@ -1,0 +1,116 @@
+/** Jobs, as a search reads them: no more of each than a list shows. */
+import { wellFormed } from '../../describe-error.ts';
+import type { Batch } from '../../redis/batch.ts';
+import { defineScript } from '../../redis/script.ts';
+import type { StoredOptions } from '../enqueue-options.ts';
+import type { OpenQueue } from '../queue-set.ts';
+import type { CheckedFilter, JobSummary, SearchableState } from './filter.ts';
+import { maskJson } from './masked-json.ts';
+
+/** A larger input is not read: that alone would hold up the server. */
+const LARGEST_READ = 1_024 * 1_024;
+/** Of an input, what is fetched to be searched, or to be shown only. */
+const SEARCHED_BYTES = 64 * 1_024;
+const SHOWN_BYTES = 2_048;
+const SHOWN_CHARS = 200;
+const LONGEST_REASON = 500;
+
+type Raw = [] | [string, string, string, string, string, string, string, number, string];
+
+const readJobs = defineScript({
+  file: 'jobs/search/read-jobs.lua',
+  keys: ['...jobs'],
+  args: ['fromMs', 'toMs', 'most', 'largest', 'sent', '...names'],
+  reply: ([bytes, jobs]: [number, Raw[]]) => ({ bytes, jobs }),
+});
+
+/** What is looked for, and what of it is secret. */
+export interface Query {
+  readonly filter: CheckedFilter;
+  /** Jobs that were enqueued before then. */
+  readonly toMs: number;
+  /** Paths by the name of the contract. */
+  readonly secrets: ReadonlyMap<string, readonly string[]>;
+}
+
+/** What was read of some jobs, as far as it came. */
+export interface Looks {
+  /** Bytes of inputs that the server has read. */
+  bytes: number;
+  /** One for each job; undefined for one that does not fit, or is gone. */
+  jobs: Array<JobSummary | undefined>;
+  /** Whether an input was not searched to its end, and did not fit as far as it was. */
+  isCut: boolean;
+}
+
+/** Reads jobs of a queue that were seen in a state, until the inputs have so many bytes; the answer comes with the batch's. */
+export async function lookAt(
+  batch: Batch,
+  { queue, state, ids, most }: { queue: OpenQueue; state: SearchableState; ids: readonly string[]; most: number },
+  { filter, toMs, secrets }: Query,
+): Promise<Looks> {
+  const { from = 0, names = [], text } = filter;
+  const { bytes, jobs } = await batch.run(
+    readJobs,
+    { jobs: ids.map((id) => queue.key(id)) },
+    {
+      fromMs: from,
+      toMs,
+      most,
+      largest: LARGEST_READ,
+      sent: text === undefined ? SHOWN_BYTES : SEARCHED_BYTES,
+      names,
+    },
+  );
+  const needle = text?.toLowerCase();
+  let isCut = false;
+  const found = jobs.map((raw, index): JobSummary | undefined => {
+    const id = ids[index];
+    if (raw.length === 0 || id === undefined) return undefined;
+    const [name, , , , , , , inputBytes, sent] = raw;
+    const shown = maskJson(withoutHalfChar(sent), secrets.get(name) ?? []);
+    if (needle !== undefined && !id.toLowerCase().includes(needle) && !shown.toLowerCase().includes(needle)) {
+      isCut ||= inputBytes > Buffer.byteLength(sent);
+      return undefined;
+    }
+    return summaryOf(raw, { id, queue: queue.name, state, inputText: cutAt(shown, SHOWN_CHARS) });
+  });
+  return { bytes, jobs: found, isCut };
+}
+
+function summaryOf(
+  [name, enqueuedAt, startedAt, finishedAt, made, options, reason, inputBytes]: Exclude<Raw, []>,
+  { inputText, ...seen }: Pick<JobSummary, 'id' | 'queue' | 'state' | 'inputText'>,
+): JobSummary {
+  const stored = optionsOf(options);
+  return {
+    ...seen,
+    name,
+    version: stored.v ?? 1,
+    attemptsMade: Number(made),
+    attempts: Math.max(1, stored.attempts ?? 1), // BullMQ writes 0 for one.
+    enqueuedAt: Number(enqueuedAt),
+    ...(startedAt !== '' && { startedAt: Number(startedAt) }),
+    ...(finishedAt !== '' && { finishedAt: Number(finishedAt) }),
+    ...(reason !== '' && { reason: cutAt(wellFormed(reason), LONGEST_REASON) }),
+    inputBytes,
+    inputText,
+  };
+}
+
+function optionsOf(text: string): StoredOptions {
+  try {
+    return JSON.parse(text) as StoredOptions;
+  } catch {
+    return {}; // Too long to be sent: what they say is in get(id).
+  }
+}
+
+/** The server cuts between bytes. */
+function withoutHalfChar(text: string): string {
+  return text.replace(/\u{FFFD}$/u, '');
+}
+
+function cutAt(text: string, chars: number): string {
+  return text.length <= chars ? text : `${text.slice(0, chars - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
+}
