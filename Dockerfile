@@ -4,6 +4,7 @@ WORKDIR /app
 COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci --ignore-scripts
 COPY src src
+COPY dashboard dashboard
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 
 FROM node:24-slim
@@ -14,6 +15,8 @@ COPY --from=build /app/dist dist
 COPY package.json ./
 COPY lua lua
 COPY src/cli/millrace.js src/cli/millrace.js
+# What browsers are given as it is.
+COPY dashboard dashboard
 RUN mkdir /data && chown node:node /data
 USER node
 EXPOSE 3000

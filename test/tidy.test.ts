@@ -44,6 +44,7 @@ const ONLY_IN: Readonly<Record<string, (file: string) => boolean>> = {
   ioredis: (file) => file.startsWith('src/redis/') || file.startsWith('src/jobs/'),
   redis: (file) => file.startsWith('src/redis/') || file.startsWith('src/vector/'),
   express: (file) => /^(src\/http|src\/cli|dashboard|examples)\//.test(file),
+  preact: (file) => file.startsWith('dashboard/'),
   'pino-pretty': (file) => file === 'src/log.ts',
 };
 
@@ -71,6 +72,7 @@ function fault({ from, to }: Import): string | undefined {
   const owner = ONLY_IN[to];
   if (owner && !owner(from)) return `${to} may not be imported here; use what src/ makes of it`;
   if (!isOurs) return undefined;
+  if (from.startsWith('src/') && to.startsWith('dashboard/')) return 'the dashboard stands on src/, not the other way';
   if (/^(workers|dashboard|examples|src\/cli)\//.test(from)) {
     const isPublished = ['src/index.ts', 'src/http/index.ts', 'src/testing/index.ts'].includes(to);
     const isSibling =
@@ -116,6 +118,9 @@ describe('who imports whom', () => {
       ['src/cache/cache.ts', 'ioredis'],
       ['src/platform.ts', 'bullmq'],
       ['src/index.ts', 'test/support/servers.ts'],
+      ['dashboard/queues/page.tsx', 'bullmq'],
+      ['dashboard/audit/audit.ts', 'src/redis/keys.ts'],
+      ['src/platform.ts', 'dashboard/index.ts'],
     ];
     for (const [from, to] of refused)
       expect(fault({ from, to, isTypeOnly: false }), `${from} -> ${to}`).toBeTypeOf('string');
@@ -132,6 +137,7 @@ interface Ban {
   in: readonly string[];
 }
 
+const dashboard = code.filter((file) => file.startsWith('dashboard/'));
 const isCli = (file: string): boolean => file.startsWith('src/cli/');
 const BANS: readonly Ban[] = [
   { pattern: /\bconsole\./, instead: 'a logger that was passed in', except: isCli, in: sources },
@@ -166,6 +172,18 @@ const BANS: readonly Ban[] = [
     instead: 'a MillraceError with a code',
     in: sources.filter((file) => !file.startsWith('src/redis/embedded/')),
   },
+  {
+    pattern: /\bconsole\.|\bprocess\.env\b|\bDate\.now\(|\bnew Date\(\)/,
+    instead: 'desk.log, the options and view.now',
+    except: (file) => file.startsWith('dashboard/client/'),
+    in: dashboard,
+  },
+  {
+    pattern: /dangerouslySetInnerHTML|innerHTML\b|insertAdjacentHTML|document\.write/,
+    instead: 'what escapes: JSX, textContent',
+    in: dashboard,
+  },
+  { pattern: /\sstyle=[{"]/, instead: 'a class: the policy refuses inline styles', in: dashboard },
   { pattern: /catch\s*(\(\w*\))?\s*\{\s*\}/, instead: 'a handler that says why nothing is to be done', in: code },
   { pattern: /\b(describe|test|it)\.(only|todo)\b/, instead: 'the whole suite', in: code },
   {
@@ -210,7 +228,7 @@ describe('bans', () => {
 });
 
 describe('Lua files', () => {
-  const definitions = sources.flatMap((file) =>
+  const definitions = [...sources, ...code.filter((file) => file.startsWith('dashboard/'))].flatMap((file) =>
     [...read(file).matchAll(/file: '([\w/-]+\.lua)'/g)].map((match) => match[1]),
   );
 
@@ -266,6 +284,13 @@ describe('docs in step', () => {
     );
     expect([...named].filter((file) => !existsSync(join(root, file)))).toEqual([]);
     expect(sources.filter((file) => !named.has(file))).toEqual([]);
+  });
+
+  test("the benches' bare client is the version that we use", () => {
+    const [ours, theirs] = ['package.json', 'bench/package.json'].map(
+      (file) => (JSON.parse(read(file)) as { dependencies: Record<string, string> }).dependencies['ioredis'],
+    );
+    expect(theirs).toBe(ours);
   });
 
   test('what package.json publishes is there', () => {

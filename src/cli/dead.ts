@@ -2,6 +2,7 @@
 import type { DeadLetter, DeadLetterFilter, DeadReason } from '../index.ts';
 import { UsageError, type Command, type Flag, type Words } from './command.ts';
 import { at, attemptLines, say } from './jobs.ts';
+import { inputMask, SECRETS_FLAG } from './secrets.ts';
 import { withPlatform } from './with-platform.ts';
 
 const FILTER_FLAGS: Readonly<Record<string, Flag>> = {
@@ -18,12 +19,14 @@ const EXIT_CODES = { 0: 'done', 1: 'failed, or there is none', 2: 'wrong words' 
 export const dead: Readonly<Record<string, Command>> = {
   'dead list': {
     summary: 'Lists the dead letters, the newest first.',
-    flags: FILTER_FLAGS,
+    flags: { ...FILTER_FLAGS, ...SECRETS_FLAG },
     exitCodes: EXIT_CODES,
     run: ({ flags }) =>
-      withPlatform(async ({ deadLetters }) => {
-        const { letters } = await deadLetters.list({ ...filterOf(flags), ...limitOf(flags) });
-        return say(flags['json'], letters, (all) => (all.length === 0 ? ['no dead letters'] : all.map(letterLine)));
+      withPlatform(async (platform) => {
+        const { letters } = await platform.deadLetters.list({ ...filterOf(flags), ...limitOf(flags) });
+        const mask = await inputMask(platform, flags);
+        const shown = letters.map((letter) => ({ ...letter, input: mask(letter.contract, letter.input) }));
+        return say(flags['json'], shown, (all) => (all.length === 0 ? ['no dead letters'] : all.map(letterLine)));
       }),
   },
   'dead clusters': {
@@ -45,12 +48,15 @@ export const dead: Readonly<Record<string, Command>> = {
   'dead show': {
     summary: 'Shows a dead letter: its input, error and attempts.',
     words: ['ID'],
-    flags: { json: 'Prints the answer as JSON.' },
+    flags: { json: 'Prints the answer as JSON.', ...SECRETS_FLAG },
     exitCodes: EXIT_CODES,
     run: ({ given: { ID: id = '' }, flags }) =>
-      withPlatform(async ({ deadLetters }) => {
-        const letter = await deadLetters.get(id);
-        if (letter) return say(flags['json'], letter, letterLines);
+      withPlatform(async (platform) => {
+        const letter = await platform.deadLetters.get(id);
+        if (letter) {
+          const mask = await inputMask(platform, flags);
+          return say(flags['json'], { ...letter, input: mask(letter.contract, letter.input) }, letterLines);
+        }
         console.error(`millrace dead show: there is no dead letter ${id}`);
         return 1;
       }),

@@ -1,6 +1,7 @@
 /** `millrace jobs show ID`, `millrace jobs cancel ID`, `millrace jobs queues`: looks at jobs and queues. */
 import type { AttemptRecord, JobInfo } from '../index.ts';
 import type { Command } from './command.ts';
+import { inputMask, SECRETS_FLAG } from './secrets.ts';
 import { withPlatform } from './with-platform.ts';
 
 const JSON_FLAG = { json: 'Prints the answer as JSON.' };
@@ -10,12 +11,15 @@ export const jobs: Readonly<Record<string, Command>> = {
   'jobs show': {
     summary: 'Shows a job: its state, input, attempts and log.',
     words: ['ID'],
-    flags: JSON_FLAG,
+    flags: { ...JSON_FLAG, ...SECRETS_FLAG },
     exitCodes: { 0: 'shown', 1: 'there is no such job', 2: 'wrong words' },
     run: ({ given: { ID: id = '' }, flags }) =>
       withPlatform(async (platform) => {
         const job = await platform.jobs.get(id);
-        if (job) return say(flags['json'], job, jobLines);
+        if (job) {
+          const mask = await inputMask(platform, flags);
+          return say(flags['json'], { ...job, input: mask(job.name, job.input) }, jobLines);
+        }
         const letter = await platform.deadLetters.get(`${id}~0`);
         console.error(
           letter

@@ -1,14 +1,24 @@
 /** Chooses the sub-command, and turns what it throws into one clear message. */
 import { isMillraceError } from '../index.ts';
+import { dashboard } from './dashboard.ts';
 import { dead } from './dead.ts';
 import { dev } from './dev.ts';
 import { doctor } from './doctor.ts';
 import { enqueue } from './enqueue.ts';
 import { jobs } from './jobs.ts';
+import { password } from './password.ts';
 import { parseWords, UsageError, usageOf, type Command } from './command.ts';
 
 /** By name; names of two words are told apart by the second. */
-const COMMANDS: Readonly<Record<string, Command>> = { dev, doctor, enqueue, ...jobs, ...dead };
+const COMMANDS: Readonly<Record<string, Command>> = {
+  dev,
+  dashboard,
+  password,
+  doctor,
+  enqueue,
+  ...jobs,
+  ...dead,
+};
 
 // Whoever reads a pipe (head, less) may leave early; that is no fault to report.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -1,0 +1,201 @@
+/** The pages of stream dead letters. */
+import type { StreamDeadLetter, StreamLetterFilter } from 'millrace';
+import {
+  ActionForm,
+  Badge,
+  Button,
+  Count,
+  Form,
+  Json,
+  Pager,
+  Panel,
+  Select,
+  Table,
+  Time,
+} from '../../view/components.tsx';
+import { useView } from '../../view/context.ts';
+import { Stack } from '../stack.tsx';
+import { LetterTabs } from '../tabs.tsx';
+import { groupPath, STREAM_REASONS } from './group.ts';
+
+/** A group of a stream. */
+export interface GroupRow {
+  stream: string;
+  group: string;
+  deadLetters: number;
+}
+
+export function GroupList({ rows, leftOut }: { rows: readonly GroupRow[]; leftOut: number }) {
+  const { path } = useView();
+  return (
+    <>
+      <LetterTabs active="/dead-letters/streams" />
+      {leftOut > 0 && <p class="hint">{leftOut} streams are not shown.</p>}
+      <Table
+        label="Groups"
+        rows={rows.toSorted((one, other) => other.deadLetters - one.deadLetters)}
+        rowKey={({ stream, group }) => `${stream} ${group}`}
+        empty="No stream has a group."
+        columns={[
+          {
+            head: 'Stream',
+            isTitle: true,
+            cell: ({ stream, group }) => <a href={path(groupPath(stream, group))}>{stream}</a>,
+          },
+          { head: 'Group', cell: ({ group }) => group },
+          { head: 'Dead letters', align: 'end', cell: ({ deadLetters }) => <Count of={deadLetters} /> },
+        ]}
+      />
+    </>
+  );
+}
+
+const SELECTION = 'selection';
+
+function box({ id }: StreamDeadLetter) {
+  return <input type="checkbox" name="id" value={id} form={SELECTION} aria-label={`Select ${id}`} />;
+}
+
+export function GroupLetters({
+  stream,
+  group,
+  filter,
+  page,
+  isFirst,
+}: {
+  stream: string;
+  group: string;
+  filter: StreamLetterFilter;
+  page: { letters: readonly StreamDeadLetter[]; cursor: string | undefined };
+  isFirst: boolean;
+}) {
+  const { path, may } = useView();
+  const to = groupPath(stream, group);
+  const said = Object.entries(filter).map(([name, value]): [string, string] => [name, String(value)]);
+  const linkTo = (cursor?: string): string => `${to}?${new URLSearchParams([...said, ...more(cursor)])}`;
+  return (
+    <>
+      <LetterTabs active="/dead-letters/streams" />
+      <Form to={to} method="get" kind="filter">
+        <Select
+          label="Reason"
+          name="reason"
+          value={filter.reason ?? ''}
+          options={[{ value: '', text: 'Any' }, ...STREAM_REASONS]}
+        />
+        <button>Filter</button>
+      </Form>
+      <Panel
+        title="Letters"
+        actions={
+          <>
+            <Form to={`${to}/redrive`} id={SELECTION} needs="operator">
+              <Button>Redrive selected</Button>
+            </Form>
+            <ActionForm
+              to={`${to}/redrive`}
+              fields={{ all: 'yes', ...Object.fromEntries(said) }}
+              label="Redrive all that match"
+              confirm="Publish all that match again, for this group only?"
+            />
+            <ActionForm
+              to={`${to}/discard`}
+              fields={{ all: 'yes', ...Object.fromEntries(said) }}
+              label="Discard all that match"
+              tone="danger"
+              needs="admin"
+              confirm="Remove all that match for good? This cannot be taken back."
+            />
+          </>
+        }
+      >
+        <Table
+          label="Letters"
+          rows={page.letters}
+          rowKey={({ id }) => id}
+          empty="No dead letter matches."
+          columns={[
+            ...(may('operator') ? [{ head: <span class="unseen">Select</span>, label: 'Select', cell: box }] : []),
+            { head: 'Died', cell: ({ diedAt }) => <Time at={diedAt} /> },
+            { head: 'Letter', isTitle: true, cell: ({ id }) => <a href={path(`${to}/${id}`)}>{id}</a> },
+            { head: 'Entry', cell: ({ entryId }) => entryId },
+            { head: 'Reason', cell: ({ reason }) => <Badge tone="failed">{reason}</Badge> },
+            { head: 'Attempts', align: 'end', cell: ({ attempts }) => <Count of={attempts} /> },
+            { head: 'Error', cell: ({ error }) => `${error.name}: ${error.message.slice(0, 300)}` },
+          ]}
+        />
+        <Pager
+          previous={isFirst ? undefined : linkTo()}
+          previousText="Newest"
+          next={page.cursor === undefined ? undefined : linkTo(page.cursor)}
+          nextText="Older"
+        />
+      </Panel>
+    </>
+  );
+}
+
+function more(cursor: string | undefined): Array<[string, string]> {
+  return cursor === undefined ? [] : [['cursor', cursor]];
+}
+
+export function StreamLetter({ letter }: { letter: StreamDeadLetter }) {
+  const to = groupPath(letter.stream, letter.group);
+  const { id } = letter;
+  return (
+    <>
+      <Panel
+        title={`${letter.error.name}: ${letter.error.message.slice(0, 1_000)}`}
+        actions={
+          <>
+            <ActionForm to={`${to}/redrive`} fields={{ id }} label="Redrive" tone="primary" />
+            <ActionForm
+              to={`${to}/discard`}
+              fields={{ id }}
+              label="Discard"
+              tone="danger"
+              confirm="Remove it for good? This cannot be taken back."
+            />
+          </>
+        }
+      >
+        <dl class="facts">
+          <dt>Stream</dt>
+          <dd>{letter.stream}</dd>
+          <dt>Group</dt>
+          <dd>{letter.group}</dd>
+          <dt>Entry</dt>
+          <dd>{letter.entryId}</dd>
+          <dt>Published</dt>
+          <dd>
+            <Time at={letter.publishedAt} />
+          </dd>
+          <dt>Died</dt>
+          <dd>
+            <Time at={letter.diedAt} />
+          </dd>
+          <dt>Reason</dt>
+          <dd>
+            <Badge tone="failed">{letter.reason}</Badge>
+          </dd>
+          <dt>Attempts</dt>
+          <dd>
+            <Count of={letter.attempts} />
+          </dd>
+          <dt>Redriven before</dt>
+          <dd>
+            <Count of={letter.redriven} />
+          </dd>
+        </dl>
+        <p class="hint">Redriving publishes it again for this group only, with all its attempts.</p>
+      </Panel>
+      <Panel title="Entry">
+        <Json label="Data" value={letter.data} />
+        <Json label="Headers" value={letter.headers} />
+      </Panel>
+      <Panel title="Error">
+        <Stack text={letter.error.stack} />
+      </Panel>
+    </>
+  );
+}

@@ -1,0 +1,20 @@
+/**
+ * The dashboard, loaded when a command needs it. It stands on this package's published surface and is compiled after it, so its name is one
+ * that the compiler does not follow, and what is used of it is said here.
+ */
+import type { Configuration, Platform } from '../index.ts';
+
+export interface DashboardPackage {
+  readonly runDashboard: (
+    configuration: Configuration,
+    options: { say: (lines: readonly string[]) => void; onProgress: (line: string) => void },
+  ) => Promise<number>;
+  readonly dashboardLink: (platform: Platform, configuration: Configuration) => Promise<string>;
+  readonly createUserLine: (name: string, role: string, password: string) => Promise<string>;
+}
+
+const NAME: string = 'millrace/dashboard';
+
+export async function loadDashboard(): Promise<DashboardPackage> {
+  return (await import(NAME)) as DashboardPackage;
+}
