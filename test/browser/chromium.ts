@@ -130,7 +130,10 @@ async function go(page: Page, url: string): Promise<void> {
 
 /** Keeps how it looks, as output of the tests. Those that docs/dashboard.md shows are made anew with MILLRACE_PICTURES=1. */
 export async function screenshot(page: Page, name: string): Promise<void> {
-  const isMade = PICTURES.includes(name) && process.env['MILLRACE_PICTURES'] === '1';
+  const isForDocs = PICTURES.includes(name);
+  // Each takes a second of a processor: of a page in light, in dark and on a phone, the light one tells enough.
+  if (!isForDocs && /-(dark|phone)$/.test(name)) return;
+  const isMade = isForDocs && process.env['MILLRACE_PICTURES'] === '1';
   for (const folder of [OUTPUT, ...(isMade ? [DOCS] : [])]) {
     mkdirSync(folder, { recursive: true });
     await page.screenshot({ path: join(folder, `${name}.png`), animations: 'disabled' });

@@ -71,7 +71,7 @@ describe('dead letters', () => {
     expect(page.body).toContain('[secret]');
     expect(page.body).toContain('charging');
     expect(page.body).toContain('class="frame-own"');
-    expect(page.body).toContain('goes back to billing with 1 new attempts');
+    expect(page.body).toContain('goes back to billing with a new attempt');
     expectNoMarkup(await viewer.get('/dead-letters'));
     expectNoMarkup(await viewer.get(`/dead-letters?text=${encodeURIComponent(MARKUP)}`));
     expect((await viewer.get('/dead-letters/letter/no~0')).status).toBe(404);
