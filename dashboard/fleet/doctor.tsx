@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import type { Finding, NodeReport, Report, Severity, Topology } from 'millrace';
 import { systemClock } from 'millrace';
 import type { Desk } from '../desk.ts';
-import type { Memo } from '../queues/memo.ts';
+import type { Memo } from '../memo.ts';
 import { ActionForm, Badge, Bytes, Duration, Empty, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
 import type { Tone } from '../view/values.tsx';
 import { renderFleet } from './tabs.tsx';

@@ -1,7 +1,7 @@
 /** The fleet: worker processes, and what else somebody who runs them looks after. */
 import type { Page } from '../desk.ts';
 import { packageFile } from '../package-files.ts';
-import { Memo } from '../queues/memo.ts';
+import { Memo } from '../memo.ts';
 import { addDoctor } from './doctor.tsx';
 import { addLimits } from './limits.tsx';
 import { addLocks } from './locks.tsx';

@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import type { RunStatus, ScheduleInfo } from 'millrace';
 import { needs } from '../access/roles.ts';
 import type { Desk } from '../desk.ts';
-import type { Memo } from '../queues/memo.ts';
+import type { Memo } from '../memo.ts';
 import { ActionForm, Badge, Button, Count, Field, Form, Notice, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { field, query } from '../view/input.ts';

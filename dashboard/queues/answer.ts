@@ -13,7 +13,7 @@ import { actInstead, refusal, type Acted } from './actions.ts';
 import type { BoardServer } from './board-server.ts';
 import { endpointOf, type Endpoint } from './endpoints.ts';
 import type { KnownQueues } from './known-queues.ts';
-import type { Memo } from './memo.ts';
+import type { Memo } from '../memo.ts';
 import { boardName, readName } from './names.ts';
 
 /** What answers are made with. */

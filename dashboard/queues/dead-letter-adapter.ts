@@ -6,11 +6,11 @@
  */
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import type { JobCounts, JobStatus, QueueJobJson, Status } from '@bull-board/api/typings/app';
-import { MillraceError, type DeadLetter } from 'millrace';
+import { hideSecrets, MillraceError, type DeadLetter } from 'millrace';
 import { lastHour } from './history-provider.ts';
 import type { AdapterParts, BullQueue } from './queue-adapter.ts';
 import { boardName } from './names.ts';
-import { hider, SHOWN, shownJob } from './shown-job.ts';
+import { SHOWN, shownJob } from './shown-job.ts';
 
 type BullJob = NonNullable<Awaited<ReturnType<BullMQAdapter['getJob']>>>;
 
@@ -80,7 +80,7 @@ export class DeadLetterAdapter extends BullMQAdapter {
     const [job, secretsOf] = await Promise.all([super.getJob(id), this.#parts.secretsOf()]);
     const letter = job && letterIn(job);
     if (!letter) return [];
-    const hide = hider(letter.input, secretsOf(letter.contract));
+    const hide = hideSecrets(letter.input, secretsOf(letter.contract));
     return letter.attempts.flatMap(({ log }) => log.map((line) => hide(line)));
   }
 

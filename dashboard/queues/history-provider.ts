@@ -7,7 +7,7 @@
 import type { MetricsHistoryProvider, QueueMetrics } from '@bull-board/api/typings/app';
 import { systemClock, toMs, type HistoryPoint, type Percentiles, type Platform } from 'millrace';
 import { readName, type BoardQueue } from './names.ts';
-import type { Memo } from './memo.ts';
+import type { Memo } from '../memo.ts';
 
 const HOUR_MS = toMs('1h');
 const DAY_MS = toMs('1d');

@@ -8,7 +8,7 @@ import type { BullBoardQueues } from '@bull-board/api/typings/app';
 import type { ContractInfo } from 'millrace';
 import type { Desk } from '../desk.ts';
 import { DeadLetterAdapter } from './dead-letter-adapter.ts';
-import type { Memo } from './memo.ts';
+import type { Memo } from '../memo.ts';
 import { boardName, readName } from './names.ts';
 import { QueueAdapter } from './queue-adapter.ts';
 

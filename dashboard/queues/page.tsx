@@ -18,7 +18,7 @@ import { historyProvider } from './history-provider.ts';
 import { readIndexPage } from './index-page.ts';
 import { KnownQueues } from './known-queues.ts';
 import { boardName, readName } from './names.ts';
-import { Memo } from './memo.ts';
+import { Memo } from '../memo.ts';
 import { keepToken } from './token-cookie.ts';
 import { UI_CONFIG, uiConfigOf } from './ui-config.ts';
 

@@ -13,11 +13,11 @@ import type {
   QueueMetrics,
   QueueWorker,
 } from '@bull-board/api/typings/app';
-import { systemClock, type Platform } from 'millrace';
+import { hideSecrets, systemClock, type Platform } from 'millrace';
 import { lastHour } from './history-provider.ts';
-import type { Memo } from './memo.ts';
+import type { Memo } from '../memo.ts';
 import { boardName } from './names.ts';
-import { hider, SHOWN, shownJob } from './shown-job.ts';
+import { SHOWN, shownJob } from './shown-job.ts';
 
 /** BullMQ's own queue, which only Bull Board is to touch. */
 export type BullQueue = ReturnType<Platform['jobs']['bullmq']>['queue'];
@@ -111,7 +111,7 @@ export class QueueAdapter extends BullMQAdapter {
       super.getJob(id),
       this.#parts.secretsOf(),
     ]);
-    const hide = job ? hider(job.data, secretsOf(job.name)) : (line: unknown) => line;
+    const hide = job ? hideSecrets(job.data, secretsOf(job.name)) : (line: unknown) => line;
     return lines.map((line) => hide(line) as string);
   }
 

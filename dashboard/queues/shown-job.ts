@@ -4,8 +4,6 @@
 import type { QueueJobJson } from '@bull-board/api/typings/app';
 import { hideSecrets, maskSecrets } from 'millrace';
 
-export { hideSecrets as hider } from 'millrace';
-
 /** Characters that are shown of a value: of a job alone, and of each of a list. */
 export const SHOWN = { alone: 64 * 1_024, inList: 16 * 1_024 } as const;
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createBoard } from '../../dashboard/queues/board-server.ts';
 import { ENDPOINTS, endpointOf } from '../../dashboard/queues/endpoints.ts';
-import { Memo } from '../../dashboard/queues/memo.ts';
+import { Memo } from '../../dashboard/memo.ts';
 import { defineJob, type Platform } from '../../src/index.ts';
 import { createJobKeys } from '../../src/jobs/queue-names.ts';
 import { ownedDashboards, ownedPlatform, type Browser } from './support.ts';
