@@ -1,6 +1,6 @@
 /** `npm start` as a terminal runs it: npm, a shell and the command in one process group, which gets the Ctrl-C as a whole. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -65,10 +65,9 @@ test.for(cases)(
   '$signal ends npm start with $shell as its shell, with exit code 0, and leaves no process',
   async ({ shell, signal }, context) => {
     if (!existsSync(shell)) return skipBecause(context, `there is no ${shell}`);
-    const data = join(root, `${signal}${shell.replaceAll('/', '-')}`);
-    mkdirSync(data);
+    const data = mkdtempSync(join(root, signal));
     const npm = own(npmStart(data, shell));
-    await eventually(() => expect(npm.out()).toContain('Stop: Ctrl-C'), 20_000);
+    await eventually(() => expect(npm.out()).toContain('Stop: Ctrl-C'), 60_000);
     expect(npm.out(), 'npm adds nothing of its own').toMatch(/^( {2}.*\n)*Millrace is up\.\n/);
     // Ctrl-C at a terminal reaches the whole group; a service manager's SIGTERM reaches npm alone.
     process.kill(signal === 'SIGINT' ? -npm.pid : npm.pid, signal);
