@@ -353,15 +353,22 @@ async function addAll(queue: OpenQueue, entries: readonly Entry[], way: Way): Pr
   return entries.map(({ jobId }) => answers.get(jobId) ?? { id: jobId, status: 'added' });
 }
 
+/** In pieces, each written as soon as it is built: the server adds those while the next ones are built. */
 async function addPipelined(queue: OpenQueue, entries: readonly Entry[], way: Way): Promise<Enqueued[]> {
-  const pipeline = (await queue.backend.client).pipeline();
-  for (const [index, { job, jobId }] of entries.entries()) {
-    // What of the round trip before is still to be written must not wait until this one is built.
-    if (index % BUILT_AT_ONCE === 0) await nextTurn();
-    void queue.backend.addJobToTransaction(pipeline, job, jobId);
+  const client = await queue.backend.client;
+  const pieces: Array<Promise<unknown>> = [];
+  for (let from = 0; from < entries.length; from += BUILT_AT_ONCE) {
+    const pipeline = client.pipeline();
+    for (const { job, jobId } of entries.slice(from, from + BUILT_AT_ONCE)) {
+      void queue.backend.addJobToTransaction(pipeline, job, jobId);
+    }
+    way.depart();
+    const piece = pipeline.exec();
+    piece.catch(() => undefined); // Told below, once all are on their way.
+    pieces.push(piece);
+    await nextTurn();
   }
-  way.depart();
-  const replies = (await pipeline.exec()) as Array<[Error | null, unknown]>;
+  const replies = (await Promise.all(pieces)).flat() as Array<[Error | null, unknown]>;
   return replies.map(([error, id], index): Enqueued => {
     if (error) throw error;
     return { id: String(id), status: id === entries[index]?.jobId ? 'added' : 'duplicate' };

@@ -72,3 +72,25 @@ test('what did not arrive of many jobs is sent again', async () => {
   const waiting = (await lost.queue.getWaiting()).map(({ id }) => id);
   expect(new Set(waiting)).toEqual(new Set(ids));
 });
+
+test('many jobs whose connection is lost while they are being built are each added once', async () => {
+  const server = own(await startRedis());
+  const proxy = own(await startProxy(server.port));
+  const { jobs } = jobsOf({ redis: { url: proxy.url }, options: { enqueueDeadline: '30s' } });
+  const lost = jobs.core.queues.get('lost');
+  await jobs.counts('lost');
+  let arrivedAtCut = 0;
+  const enqueued = jobs.enqueueMany(
+    doomed,
+    Array.from({ length: 1_000 }, () => ({})),
+  );
+  await server.ask(async (redis) => {
+    while (arrivedAtCut === 0) arrivedAtCut = await redis.llen(lost.key('wait'));
+  });
+  proxy.cut();
+  const ids = (await enqueued).map(({ id }) => id);
+  expect(arrivedAtCut).toBeGreaterThan(0);
+  expect(new Set(ids).size).toBe(1_000);
+  expect(new Set(await server.ask((redis) => redis.lrange(lost.key('wait'), 0, -1)))).toEqual(new Set(ids));
+  expect(await jobs.counts('lost')).toMatchObject({ waiting: 1_000 });
+});
