@@ -3,9 +3,11 @@
  * side sends. Of recall, bytes and embedded texts the figure itself counts.
  */
 import { textChunker } from '../src/vector/chunker.ts';
+import type { Quantisation } from '../src/vector/definition.ts';
+import type { IndexOptions } from '../src/vector/options.ts';
 import type { VectorIndex } from '../src/vector/vector-index.ts';
 import { toBlob } from '../src/vector/vectors.ts';
-import { callsPerSecond, median, type Case } from './support/measure.ts';
+import { callsPerSecond, median, type Case, type Side } from './support/measure.ts';
 import { benchBinary, startBenchServer } from './support/server.ts';
 import { clustered, nearest, nodeRedisOn, oursOn, queriesNear, recallOf } from './support/vector-sides.ts';
 
@@ -13,20 +15,29 @@ const DIMENSIONS = 384;
 const K = 10;
 /** What the bare search is given, so that it finds as much as ours. */
 const EF = 64;
-const QUERIES = 100;
 const INGESTED = 400;
 const IN_FLIGHT = 64;
-const REINGESTED = 10_000;
 const SCHEMA = { group: 'tag' } as const;
 /** What 1 in 100 passes. */
 const NARROW = { op: 'eq', field: 'group', value: 'g7' } as const;
 
 const isQuick = process.argv.includes('--quick');
-/** Building takes half a millisecond a vector. */
-const COUNT = isQuick ? 5_000 : 50_000;
+/** Building takes half a millisecond a vector and more. */
+const COUNT = isQuick ? 3_000 : 50_000;
+/** What each quantisation finds is measured on fewer: there are three of them. */
+const COMPARED = isQuick ? 2_000 : 20_000;
+const WEIGHED = isQuick ? 1_000 : 2_000;
+const QUERIES = isQuick ? 50 : 100;
+const REINGESTED = isQuick ? 2_000 : 10_000;
 
 function groupOf(at: number): string {
   return `g${at % 100}`;
+}
+
+/** Does it the first time, and gives what came of it from then on. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => (made ??= make());
 }
 
 /** The cases, and what must be closed after them. */
@@ -37,15 +48,30 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
   const theirs = await nodeRedisOn(server.url);
   const vectors = clustered(COUNT, DIMENSIONS);
   const queries = queriesNear(vectors, QUERIES);
+  const some = vectors.slice(0, COMPARED);
+  const queriesOfSome = queriesNear(some, QUERIES);
 
-  let filled: Promise<VectorIndex<typeof SCHEMA>> | undefined;
-  /** An index of all vectors, filled once. */
-  const index = (): Promise<VectorIndex<typeof SCHEMA>> =>
-    (filled ??= (async () => {
-      const made = ours.vectors.index({ name: 'bench', dimensions: DIMENSIONS, schema: SCHEMA });
-      await made.upsert(vectors.map((vector, at) => ({ id: String(at), vector, metadata: { group: groupOf(at) } })));
+  const itemsOf = (count: number) =>
+    vectors.slice(0, count).map((vector, at) => ({ id: String(at), vector, metadata: { group: groupOf(at) } }));
+  /** An index of all vectors. */
+  const index = once(async () => {
+    const made = ours.vectors.index({ name: 'bench', dimensions: DIMENSIONS, schema: SCHEMA });
+    await made.upsert(itemsOf(COUNT));
+    return made;
+  });
+  const kindOf = (quantisation: Quantisation) =>
+    once(async () => {
+      const made = ours.vectors.index({
+        name: `kind-${quantisation}`,
+        dimensions: DIMENSIONS,
+        schema: SCHEMA,
+        quantisation,
+        keepVectors: quantisation !== 'none',
+      });
+      await made.upsert(itemsOf(COMPARED));
       return made;
-    })());
+    });
+  const kinds = { q8: kindOf('q8'), bin: kindOf('bin'), none: kindOf('none') };
   const VECTORS_KEY = 'millrace:vector:{bench:1:0}:vectors';
 
   let round = 0;
@@ -67,14 +93,28 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
     const command = ['VSIM', VECTORS_KEY, 'FP32', toBlob(query), 'COUNT', String(K), 'EF', String(EF), ...more];
     return (await theirs.send<Array<string | number>>(command)).map((chunk) => String(chunk).split('#')[0] as string);
   };
-  const meanRecall = async (
+  /** How much of what comparing all finds is found; a count, so it is taken once. */
+  const recall = (
+    of: { queries: readonly Float32Array[]; right: () => Promise<number[][]> },
     search: (query: Float32Array) => Promise<readonly string[]>,
+  ): Side =>
+    once(async () => {
+      const right = await of.right();
+      let sum = 0;
+      for (const [at, query] of of.queries.entries()) sum += recallOf(await search(query), right[at] ?? []);
+      return sum / of.queries.length;
+    });
+  const asking = (
+    these: readonly Float32Array[],
+    among: readonly Float32Array[],
     passes?: (at: number) => boolean,
-  ): Promise<number> => {
-    let sum = 0;
-    for (const query of queries) sum += recallOf(await search(query), nearest(vectors, query, K, passes));
-    return sum / queries.length;
-  };
+  ) => ({
+    queries: these,
+    right: once(async () => these.map((query) => nearest(among, query, K, passes))),
+  });
+  const ofAll = asking(queries, vectors);
+  const ofNarrow = asking(queries, vectors, (at) => at % 100 === 7);
+  const ofSome = asking(queriesOfSome, some);
   const idsOf = async (options: Parameters<VectorIndex<typeof SCHEMA>['search']>[0]): Promise<string[]> =>
     (await (await index()).search({ k: K, ...options })).map(({ id }) => id);
 
@@ -84,15 +124,11 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
         name: 'ingest',
         unit: 'vectors/s',
         theirsIs: "node-redis' own vAdd() of as many vectors with attributes, 64 in flight",
-        rounds: { quick: 7, full: 21 },
+        rounds: { quick: 3, full: 21 },
         async ours() {
           const made = ours.vectors.index({ name: `ingest-${round++}`, dimensions: DIMENSIONS, schema: SCHEMA });
           await made.open();
-          const items = Array.from({ length: INGESTED }, (_none, at) => ({
-            id: String(at),
-            vector: vectors[at] as Float32Array,
-            metadata: { group: groupOf(at) },
-          }));
+          const items = itemsOf(INGESTED);
           const start = performance.now();
           await made.upsert(items);
           return (INGESTED / (performance.now() - start)) * 1_000;
@@ -107,7 +143,7 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
         unit: 'ms',
         lessIsBetter: true,
         theirsIs: `VSIM of node-redis over the same ${COUNT} vectors, EF ${EF}, without texts or metadata`,
-        rounds: { quick: 7, full: 21 },
+        rounds: { quick: 5, full: 21 },
         ours: async () => {
           const made = await index();
           return timed((vector) => made.search({ vector, k: K }));
@@ -119,15 +155,15 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
         unit: `recall@${K}`,
         theirsIs: `VSIM, EF ${EF}; the limit is 0.99`,
         rounds: { quick: 1, full: 1 },
-        ours: () => meanRecall((vector) => idsOf({ vector })),
-        theirs: () => meanRecall((query) => bare(query)),
+        ours: recall(ofAll, (vector) => idsOf({ vector })),
+        theirs: recall(ofAll, (query) => bare(query)),
       },
       {
         name: 'filter-1pct',
         unit: 'ms',
         lessIsBetter: true,
         theirsIs: 'VSIM FILTER of the same attribute, EF 200, which 1 in 100 passes',
-        rounds: { quick: 3, full: 9 },
+        rounds: { quick: 1, full: 9 },
         ours: async () => {
           const made = await index();
           return timed((vector) => made.search({ vector, k: K, filter: NARROW }));
@@ -139,16 +175,8 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
         unit: `recall@${K}`,
         theirsIs: 'VSIM FILTER',
         rounds: { quick: 1, full: 1 },
-        ours: () =>
-          meanRecall(
-            (vector) => idsOf({ vector, filter: NARROW }),
-            (at) => at % 100 === 7,
-          ),
-        theirs: () =>
-          meanRecall(
-            (query) => bare(query, 'FILTER', '.group == "g7"'),
-            (at) => at % 100 === 7,
-          ),
+        ours: recall(ofNarrow, (vector) => idsOf({ vector, filter: NARROW })),
+        theirs: recall(ofNarrow, (query) => bare(query, 'FILTER', '.group == "g7"')),
       },
       ...(['q8', 'bin', 'none'] as const).map((quantisation): Case => ({
         name: `bytes-${quantisation}`,
@@ -156,24 +184,40 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
         lessIsBetter: true,
         theirsIs: 'the vector in FP32',
         rounds: { quick: 1, full: 1 },
-        async ours() {
-          const made = ours.vectors.index({
-            name: `bytes-${quantisation}-${round++}`,
-            dimensions: DIMENSIONS,
-            quantisation,
-          });
-          await made.upsert(vectors.slice(0, 2_000).map((vector, at) => ({ id: String(at), vector })));
-          return (await made.stats()).bytesPerChunk;
-        },
+        ours: once(() => bytesOf(`bytes-${quantisation}`, { quantisation })),
         theirs: async () => DIMENSIONS * 4,
       })),
       {
-        name: 'rescore-recall',
-        unit: `recall@${K}`,
-        theirsIs: 'the same bits without rescoring',
+        name: 'bytes-listed',
+        unit: 'bytes/vector',
+        lessIsBetter: true,
+        isExtra: true,
+        theirsIs: 'for a tag whose chunks are listed, beyond the same one that is not listed',
         rounds: { quick: 1, full: 1 },
-        ...rescored(),
+        ours: once(() => bytesOf('listed', { schema: SCHEMA })),
+        theirs: once(() => bytesOf('unlisted', { schema: SCHEMA, listed: [] })),
       },
+      ...(['bin', 'none'] as const).map((quantisation): Case => ({
+        name: `recall-${quantisation}`,
+        unit: `recall@${K}`,
+        theirsIs: `q8 over the same ${COMPARED} vectors`,
+        rounds: { quick: 1, full: 1 },
+        ours: recallOfKind(quantisation),
+        theirs: recallOfKind('q8'),
+      })),
+      ...(
+        [
+          ['bin', 5],
+          ['q8', 2],
+        ] as const
+      ).map(([quantisation, rescore]): Case => ({
+        name: `rescore-recall-${quantisation}`,
+        unit: `recall@${K}`,
+        theirsIs: `${quantisation} as it is; ours ranks ${rescore} times as many by their vectors in full`,
+        rounds: { quick: 1, full: 1 },
+        ours: recallOfKind(quantisation, rescore),
+        theirs: recallOfKind(quantisation),
+      })),
       {
         name: 'reingest',
         unit: 'documents/s',
@@ -189,27 +233,18 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
     },
   };
 
-  function rescored(): Pick<Case, 'ours' | 'theirs'> {
-    const some = vectors.slice(0, 5_000);
-    const made = ours.vectors.index({
-      name: 'rescored',
-      dimensions: DIMENSIONS,
-      quantisation: 'bin',
-      keepVectors: true,
+  async function bytesOf(name: string, more: Partial<IndexOptions<typeof SCHEMA>>): Promise<number> {
+    const made = ours.vectors.index({ name, dimensions: DIMENSIONS, ...more });
+    const items = itemsOf(WEIGHED);
+    await made.upsert(more.schema ? items : items.map(({ id, vector }) => ({ id, vector })));
+    return (await made.stats()).bytesPerChunk;
+  }
+
+  function recallOfKind(quantisation: Quantisation, rescore?: number): Side {
+    return recall(ofSome, async (vector) => {
+      const hits = await (await kinds[quantisation]()).search({ vector, k: K, rescore, withText: false });
+      return hits.map(({ id }) => id);
     });
-    const recall = async (rescore: number): Promise<number> => {
-      await made.upsert(some.map((vector, at) => ({ id: String(at), vector })));
-      let sum = 0;
-      for (const query of queries) {
-        const found = await made.search({ vector: query, k: K, rescore });
-        sum += recallOf(
-          found.map(({ id }) => id),
-          nearest(some, query, K),
-        );
-      }
-      return sum / queries.length;
-    };
-    return { ours: () => recall(5), theirs: () => recall(1) };
   }
 
   function reingested(): Pick<Case, 'ours' | 'theirs'> {
@@ -233,9 +268,10 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
       await made.upsert(documents);
       return (REINGESTED / (performance.now() - start)) * 1_000;
     };
+    const first = once(() => put('reingested'));
     return {
       async ours() {
-        await put('reingested');
+        await first();
         const before = asked;
         const rate = await put('reingested');
         if (asked !== before) throw new Error(`${asked - before} texts were embedded again`);

@@ -13,7 +13,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { systemClock, type Clock } from '../clock.ts';
 import type { Duration } from '../durations.ts';
-import { MillraceError } from '../errors.ts';
+import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import type { Vectors } from './create-vectors.ts';
 import type { Embedder } from './embedder.ts';
@@ -133,9 +133,12 @@ export class SemanticCache {
    *
    * @example
    * await cache.set('How do I reset my password?', 'Under Settings ...', { scope: userId });
-   * @throws MillraceError PAYLOAD_TOO_LARGE; EMBEDDING_* when the question cannot be embedded
+   * @throws MillraceError INPUT_INVALID, PAYLOAD_TOO_LARGE; EMBEDDING_* when the question cannot be embedded
    */
   async set(question: string, answer: string, { scope = DEFAULT_SCOPE, signal }: AnswerScope = {}): Promise<void> {
+    if (typeof answer !== 'string') {
+      throw new MillraceError('INPUT_INVALID', `an answer: expected a text, got ${describeValue(answer)}`, {});
+    }
     if (answer.length > LARGEST_ANSWER_CHARS) {
       throw new MillraceError(
         'PAYLOAD_TOO_LARGE',

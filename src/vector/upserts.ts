@@ -9,6 +9,7 @@ import { isMillraceError, MillraceError } from '../errors.ts';
 import type { PreparedDocument } from './documents.ts';
 import { embedEach, type Embedder } from './embedder.ts';
 import { isUnchanged, chunksToPut, planRemoval, planWrites, type WritePlan } from './write-plan.ts';
+import type { WriteOutcome } from './scripts.ts';
 import type { DocumentStore, StoredDocument } from './store.ts';
 import type { VectorMeter } from './vector-metrics.ts';
 import type { Version, Versions } from './versions.ts';
@@ -46,6 +47,8 @@ const MOST_SEALED_MS = 30_000;
 /** Writes that are sent together; each may hold 32 vectors. */
 const MOST_IN_FLIGHT = 128;
 const MOST_STEPS_IN_FLIGHT = 2_000;
+/** So many of them are sent as soon as they are planned: the server works on these while the next ones are planned. */
+const STEPS_OF_PIECE = 16;
 
 /** A document under way. */
 interface Job {
@@ -57,6 +60,22 @@ interface Job {
   readonly vectors: Map<string, Float32Array>;
   embedded: number;
   plans: number;
+}
+
+/** A document that is being written. */
+interface UnderWay {
+  readonly job: Job;
+  /** Made when its first write is about to be sent. */
+  plan: WritePlan | undefined;
+  /** The write that comes next. */
+  at: number;
+}
+
+/** A write that is about to be sent. */
+interface NextWrite {
+  readonly entry: UnderWay;
+  readonly plan: WritePlan;
+  readonly write: WritePlan['writes'][number];
 }
 
 export class Upserts {
@@ -185,41 +204,34 @@ export class Upserts {
     return jobs.filter(({ id }) => !outcomes.has(id));
   }
 
-  /** Sends the writes of all documents, those of one document one after another. */
+  /** Sends the writes of all documents in pieces, those of one document one after another. */
   async #writeAll(
     version: Version,
     jobs: readonly Job[],
     there: ReadonlyMap<string, StoredDocument>,
-    onEnd: (job: Job, plan: WritePlan, outcome: Awaited<ReturnType<DocumentStore['write']>>[number]) => void,
+    onEnd: (job: Job, plan: WritePlan, outcome: WriteOutcome | Error) => void,
   ): Promise<void> {
-    const { place, engine } = version;
-    const plans = jobs.map((job) => {
-      const stored = there.get(job.id);
-      const plan = job.target
-        ? planWrites(place, engine, job.target, stored, job.vectors)
-        : planRemoval(place, engine, stored as StoredDocument);
-      return { job, plan, at: 0 };
-    });
-    const waiting = [...plans];
+    const waiting: UnderWay[] = jobs.map((job) => ({ job, plan: undefined, at: 0 }));
     while (waiting.length > 0) {
-      const now: typeof plans = [];
-      let steps = 0;
-      while (waiting.length > 0 && now.length < MOST_IN_FLIGHT && steps < MOST_STEPS_IN_FLIGHT) {
-        const next = waiting.shift() as (typeof plans)[number];
-        steps += next.plan.writes[next.at]?.steps.length ?? 0;
-        now.push(next);
+      const pieces: Array<Promise<ReadonlyArray<readonly [UnderWay, WritePlan, WriteOutcome | Error]>>> = [];
+      let [writes, steps] = [0, 0];
+      while (waiting.length > 0 && writes < MOST_IN_FLIGHT && steps < MOST_STEPS_IN_FLIGHT) {
+        const piece = takePiece(version, waiting, there);
+        writes += piece.length;
+        for (const { write } of piece) steps += write.steps.length;
+        pieces.push(this.#writePiece(version, piece));
       }
-      const outcomes = await this.#parts.store.write(
-        place,
-        now.map(({ plan, at }) => plan.writes[at] as WritePlan['writes'][number]),
-        this.#parts.builder ?? '',
-      );
-      for (const [index, entry] of now.entries()) {
-        const outcome = outcomes[index] as Exclude<(typeof outcomes)[number], undefined>;
-        if (outcome === 'written' && ++entry.at < entry.plan.writes.length) waiting.unshift(entry);
-        else onEnd(entry.job, entry.plan, outcome);
+      for (const [entry, plan, outcome] of (await Promise.all(pieces)).flat()) {
+        if (outcome === 'written' && ++entry.at < plan.writes.length) waiting.unshift(entry);
+        else onEnd(entry.job, plan, outcome);
       }
     }
+  }
+
+  async #writePiece({ place }: Version, piece: readonly NextWrite[]) {
+    const writes = piece.map(({ write }) => write);
+    const outcomes = await this.#parts.store.write(place, writes, this.#parts.builder ?? '');
+    return piece.map(({ entry, plan }, index) => [entry, plan, outcomes[index] as WriteOutcome | Error] as const);
   }
 
   #sealed({ number }: Version): MillraceError {
@@ -230,6 +242,28 @@ export class Upserts {
       { name, version: number },
     );
   }
+}
+
+/** The next writes of those that wait, together about as many steps as a piece has. */
+function takePiece(
+  { place, engine }: Version,
+  waiting: UnderWay[],
+  there: ReadonlyMap<string, StoredDocument>,
+): NextWrite[] {
+  const piece: NextWrite[] = [];
+  let steps = 0;
+  while (waiting.length > 0 && steps < STEPS_OF_PIECE) {
+    const entry = waiting.shift() as UnderWay;
+    const { id, target, vectors } = entry.job;
+    const stored = there.get(id);
+    const plan = (entry.plan ??= target
+      ? planWrites(place, engine, target, stored, vectors)
+      : planRemoval(place, engine, stored as StoredDocument));
+    const write = plan.writes[entry.at] as NextWrite['write'];
+    piece.push({ entry, plan, write });
+    steps += write.steps.length;
+  }
+  return piece;
 }
 
 function jobOf(id: string, target?: PreparedDocument, mayChange: Job['mayChange'] = () => true): Job {

@@ -1,7 +1,10 @@
 /** What the engines answer, in each form that it may come in. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Definition } from '../../src/vector/definition.ts';
 import { readIndexState, readSearchReply } from '../../src/vector/engines/query-replies.ts';
+import { indexShape, readIndexShape, shapeFaults } from '../../src/vector/engines/query-shape.ts';
 import { decodeVector, similarityTo } from '../../src/vector/engines/raw-vectors.ts';
+import { compileSchema } from '../../src/vector/schema.ts';
 import { cosine, normalise, toBlob } from '../../src/vector/vectors.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { clusteredVectors } from './own-vectors.ts';
@@ -123,6 +126,68 @@ test('FT.INFO tells what is indexed and what failed, old or new', () => {
     lastError: 'Could not add vector with blob size 8',
     lastErrorKey: 'k:1',
   });
+});
+
+/** What FT.INFO of RediSearch 8.0 says of an index. In RESP2 numbers come as text, and flags behind the pairs of a field. */
+function described(isResp3: boolean, vector: string, flagsOfYear = 'SORTABLE UNF'): unknown[] {
+  const list = (text: string): unknown[] =>
+    text.split(' ').map((part) => (isResp3 && /^\d/.test(part) ? Number(part) : part));
+  const field = (pairs: string, flags = ''): unknown[] => {
+    const words = flags === '' ? [] : flags.split(' ');
+    return isResp3 ? [...list(pairs), 'flags', words] : [...list(pairs), ...words];
+  };
+  return [
+    ...list('index_name idx index_options'),
+    [],
+    'index_definition',
+    ['key_type', 'HASH', 'prefixes', ['p:'], 'default_score', isResp3 ? 1 : '1', 'indexes_all', 'false'],
+    'attributes',
+    [
+      field(`identifier _vector attribute _vector type VECTOR${vector}`),
+      field('identifier _words attribute _words type TEXT WEIGHT 1'),
+      field('identifier _index attribute _index type NUMERIC'),
+      field('identifier f_body attribute body type TEXT WEIGHT 0.10000000000000001', 'INDEXMISSING'),
+      field('identifier f_lang attribute lang type TAG SEPARATOR |', 'CASESENSITIVE INDEXMISSING'),
+      field('identifier f_year attribute year type NUMERIC', flagsOfYear),
+    ],
+    ...list('num_docs 0 max_doc_id 0 hash_indexing_failures 0 total_indexing_time 0 indexing 0 percent_indexed 1'),
+  ];
+}
+
+test.each([2, 3])('FT.INFO tells whether an index is as we make it, and else what differs (RESP%i)', (resp) => {
+  const hnsw = ' algorithm HNSW data_type FLOAT32 dim 384 distance_metric COSINE M 16 ef_construction 200';
+  const flat = ' algorithm FLAT data_type FLOAT64 dim 768 distance_metric L2';
+  const definition = {
+    documents: 'hash',
+    algorithm: 'hnsw',
+    dimensions: 384,
+    metric: 'cosine',
+    m: 16,
+    efConstruction: 200,
+  } as Definition;
+  const schema = compileSchema({
+    lang: 'tag',
+    year: { type: 'number', sortable: true },
+    body: { type: 'text', weight: 0.1 },
+  });
+  const faultsOf = (reply: unknown[], more: Partial<Definition> = {}): string[] =>
+    shapeFaults(readIndexShape(reply), indexShape({ ...definition, ...more }, schema, ['p:']));
+  const isResp3 = resp === 3;
+
+  expect(faultsOf(described(isResp3, hnsw))).toEqual([]);
+  // Releases before 8 say no more of a vector.
+  expect(faultsOf(described(isResp3, ''))).toEqual([]);
+  expect(faultsOf(described(isResp3, flat, ''))).toEqual([
+    'algorithm of _vector of the search index: FLAT there, HNSW here',
+    'data_type of _vector of the search index: FLOAT64 there, FLOAT32 here',
+    'dim of _vector of the search index: 768 there, 384 here',
+    'distance_metric of _vector of the search index: L2 there, COSINE here',
+    'SORTABLE of year of the search index: no there, yes here',
+  ]);
+  expect(faultsOf(described(isResp3, hnsw), { m: 32, efConstruction: 400 })).toEqual([
+    'M of _vector of the search index: 16 there, 32 here',
+    'ef_construction of _vector of the search index: 200 there, 400 here',
+  ]);
 });
 
 test('a vector as a vector set keeps it scores as VSIM scores it, and is read back', async () => {

@@ -57,4 +57,6 @@ test('an answer that has expired is not given, and its question goes, by whoever
   }
   await failureOf((async () => createSemanticCache(vectors, { name: 'x', embedder, ttl: 0 }))(), 'OPTIONS_INVALID');
   await failureOf(cache.set('q', 'x'.repeat(1_000_001)), 'PAYLOAD_TOO_LARGE');
+  const { message } = await failureOf(cache.set('q', { text: 'an answer' } as never), 'INPUT_INVALID');
+  expect(message).toContain('expected a text, got {"text":"an answer"}');
 });

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLogger } from '../../src/log.ts';
 import { byScore, type Found } from '../../src/vector/engine.ts';
+import type { Definition } from '../../src/vector/definition.ts';
 import { indexedFields } from '../../src/vector/engines/query-commands.ts';
 import type { IndexOptions } from '../../src/vector/options.ts';
 import { compileSchema, type VectorSchema } from '../../src/vector/schema.ts';
@@ -35,7 +36,11 @@ function rows(...fields: ReadonlyArray<readonly string[]>): unknown[] {
 }
 
 /** An index whose FT.* commands `answers` has by name, or as a server that holds nothing. */
-function pretend(options: Partial<IndexOptions> & { name: string }, answers: Record<string, Answer> = {}) {
+function pretend(
+  options: Partial<IndexOptions> & { name: string },
+  answers: Record<string, Answer> = {},
+  { hybridSearch = false } = {},
+) {
   const connections = own(createConnections({ url: server.url }));
   const sent: string[][] = [];
   const logged: string[] = [];
@@ -47,7 +52,7 @@ function pretend(options: Partial<IndexOptions> & { name: string }, answers: Rec
     commands: () => connections.commands(),
     capabilities: async () => {
       const known = await connections.capabilities();
-      return { ...known, features: { ...known.features, queryEngine: true, hybridSearch: false } };
+      return { ...known, features: { ...known.features, queryEngine: true, hybridSearch } };
     },
     search: (async () => ({
       async sendCommand(command: Command) {
@@ -122,6 +127,18 @@ test('what the server could not index is the failure of its own document, once, 
   expect(logged.filter((line) => line.includes('of another process#0'))).toHaveLength(1);
 });
 
+test('an upsert is over once the server has indexed what it wrote', async () => {
+  const states = [
+    ['percent_indexed', '0.5', 'indexing', '1'],
+    ['percent_indexed', '1', 'indexing', 3], // The nodes of a Cluster that are at it.
+    ['percent_indexed', '1', 'indexing', '0'],
+  ];
+  const { index, verbs } = pretend({ name: 'filling' }, { 'FT.INFO': () => states.shift() ?? info() });
+  expect(await index.upsert([{ id: '1', vector: [1, 0] }])).toMatchObject({ added: 1 });
+  expect(states).toEqual([]);
+  expect(verbs().filter((verb) => verb === 'FT.INFO')).toHaveLength(3);
+});
+
 test('a new version in which something cannot be found does not take over, and is given up', async () => {
   let errors: unknown[] = [];
   const { index } = pretend({ name: 'unwhole' }, { 'FT.INFO': () => info(['Index Errors', errors]) });
@@ -146,8 +163,12 @@ test('an answer that is not whole is told in the log, and is an error where it m
 
 test('a row without fields, of a chunk that went meanwhile, is no hit; what comes as JSON is read', async () => {
   const encoded = ['_chunk', '"doc#1"', '_text', '"says \\"so\\""', '_metadata', '"{}"', '_distance', '0'];
-  const { index } = pretend({ name: 'rows', documents: 'json' }, { 'FT.SEARCH': () => rows([], encoded) });
-  expect(await index.search({ vector: [1, 0] })).toMatchObject([{ id: 'doc', text: 'says "so"', metadata: {} }]);
+  const listed = ['_chunk', '["doc#2"]', '_text', '["so"]', '_metadata', '["{}"]', '_distance', '1'];
+  const { index } = pretend({ name: 'rows', documents: 'json' }, { 'FT.SEARCH': () => rows([], encoded, listed) });
+  expect(await index.search({ vector: [1, 0] })).toMatchObject([
+    { id: 'doc', chunk: '1', text: 'says "so"', metadata: {} },
+    { id: 'doc', chunk: '2', text: 'so', metadata: {} },
+  ]);
 });
 
 function found(chunk: string, distance: number): Found {
@@ -173,6 +194,57 @@ test('inner products keep the order of the server, also where they leave the sca
   ]);
 });
 
+/** What a search tells of a chunk of a document. */
+async function rowOf(name: string, id: string, ...more: string[]): Promise<string[]> {
+  const key = (await keysOf(name)).find((one) => one.startsWith(`chunk:${id}#`)) ?? '';
+  return ['_chunk', key.slice('chunk:'.length), '_index', '0', '_metadata', '{}', ...more];
+}
+
+test('words and vectors rank together: by FT.HYBRID where it is, else by two searches that are merged here', async () => {
+  const search = { vector: [1, 0], k: 2, hybrid: { text: 'red car' } };
+  const upserted = [
+    { id: 'near', vector: [1, 0] },
+    { id: 'both', vector: [1, 1] },
+    { id: 'worded', vector: [0, 1] },
+  ];
+  const fused = pretend(
+    { name: 'fused' },
+    {
+      'FT.HYBRID': () => ['total_results', 2, 'results', ranked, 'warnings', [], 'execution_time', 0.4],
+    },
+    { hybridSearch: true },
+  );
+  await fused.index.upsert(upserted);
+  const ranked = [await rowOf('fused', 'both'), await rowOf('fused', 'worded')];
+  expect((await fused.index.search(search)).map(({ id, score }) => [id, Number(score.toFixed(2))])).toEqual([
+    ['both', 0.85],
+    ['worded', 0.5],
+  ]);
+  expect(fused.verbs()).not.toContain('FT.SEARCH');
+
+  const merged = pretend(
+    { name: 'merged' },
+    {
+      'FT.SEARCH': (command) =>
+        command.includes('WITHSCORES') ? scored(chunks.both, chunks.worded) : rows(chunks.near, chunks.both),
+    },
+  );
+  await merged.index.upsert(upserted);
+  const chunks = {
+    near: await rowOf('merged', 'near', '_distance', '0'),
+    both: await rowOf('merged', 'both', '_distance', '0.3'),
+    worded: await rowOf('merged', 'worded'),
+  };
+  expect((await merged.index.search(search)).map(({ id }) => id)).toEqual(['both', 'near']);
+  expect(merged.verbs()).not.toContain('FT.HYBRID');
+});
+
+/** Rows of a search by words, which have scores of their own and no distance. */
+function scored(...fields: ReadonlyArray<readonly string[]>): unknown[] {
+  const results = fields.map((each, at) => ['id', `k${at}`, 'score', 2 - at, 'extra_attributes', each, 'values', []]);
+  return ['total_results', results.length, 'results', results, 'warning', []];
+}
+
 test('a ranking of another search cannot be filtered by words, and that is told before anything is asked', async () => {
   const { index, verbs } = pretend({ name: 'ranked', schema: { body: 'text' } });
   await index.open();
@@ -186,33 +258,33 @@ test('a ranking of another search cannot be filtered by words, and that is told 
   expect(verbs()).toHaveLength(before);
 });
 
-test('an index on the server whose fields, keys or prefixes are others is refused, and what differs is told', async () => {
+test('an index on the server that is another one than ours is refused, and what differs is told', async () => {
+  const vector =
+    'identifier _vector attribute _vector type VECTOR algorithm FLAT data_type FLOAT64 dim 768 distance_metric L2';
+  const tag = 'identifier year attribute year type TAG SEPARATOR | CASESENSITIVE';
+  const attributes = [vector, tag].map((field) => field.split(' '));
   const { index } = pretend(
     { name: 'shape', schema: { year: 'number' } },
     {
       'FT.INFO': () =>
-        info([
-          'index_definition',
-          ['key_type', 'HASH', 'prefixes', ['other:'], 'default_score', '1'],
-          'attributes',
-          [
-            ['identifier', '_vector', 'attribute', '_vector', 'type', 'VECTOR'],
-            ['identifier', 'year', 'attribute', 'year', 'type', 'TAG', 'SEPARATOR', '|', 'CASESENSITIVE'],
-          ],
-        ]),
+        info(['index_definition', ['key_type', 'HASH', 'prefixes', ['other:']], 'attributes', attributes]),
     },
   );
   const { message } = await failureOf(index.open(), 'INDEX_MISMATCH');
   expect(message).toContain('prefixes of the search index: other: there, millrace:vector:{shape:1:0}:chunk: here');
   expect(message).toContain('year AS year TAG there');
   expect(message).toContain('f_year AS year NUMERIC');
+  expect(message).toContain('dim of _vector of the search index: 768 there, 2 here');
   expect(message).not.toContain('keyType');
 });
 
 test('an index on the server that is as we make it is taken, in whatever order its fields come', async () => {
   const schema = compileSchema({ year: 'number', body: 'text', lang: 'tag' });
-  const fields = indexedFields({ documents: 'json', algorithm: 'hnsw', metric: 'cosine' } as never, schema).map(
-    ({ path, name, type }) => ['identifier', path, 'attribute', name, 'type', type, 'WEIGHT', '1'],
+  const fields = indexedFields({ documents: 'json', algorithm: 'hnsw', metric: 'cosine' } as Definition, schema).map(
+    ({ path, name, type, more }) => [
+      ...`identifier ${path} attribute ${name} type ${type} SEPARATOR | flags`.split(' '),
+      more.filter((word) => word === 'CASESENSITIVE'),
+    ],
   );
   const shape = ['index_definition', ['key_type', 'JSON'], 'attributes', fields.toReversed()];
   const { index } = pretend(

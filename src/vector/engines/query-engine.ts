@@ -33,8 +33,6 @@ import {
   describeIndex,
   DISTANCE,
   dropIndex,
-  indexedFields,
-  keyType,
   OWN_FIELDS,
   pointAlias,
   putChunk,
@@ -43,14 +41,8 @@ import {
   searchNearest,
   searchWords,
 } from './query-commands.ts';
-import {
-  readIndexShape,
-  readIndexState,
-  readSearchReply,
-  type IndexShape,
-  type IndexState,
-  type SearchRow,
-} from './query-replies.ts';
+import { readIndexState, readSearchReply, type IndexState, type SearchRow } from './query-replies.ts';
+import { indexShape, readIndexShape, shapeFaults } from './query-shape.ts';
 
 /** Between two looks whether all is indexed. */
 const SETTLE_PAUSE_MS = 50;
@@ -84,11 +76,7 @@ export class QueryEngine implements Engine {
     const prefixes = place.shards.map(({ chunkPrefix }) => chunkPrefix);
     await this.#unless(/already exists/i, createIndex(place.searchIndex, prefixes, definition, schema));
     const info = await this.#send(describeIndex(place.searchIndex));
-    const faults = shapeFaults(readIndexShape(info), {
-      keyType: keyType(definition),
-      prefixes,
-      fields: indexedFields(definition, schema).map(({ path, name, type }) => `${path} AS ${name} ${type}`),
-    });
+    const faults = shapeFaults(readIndexShape(info), indexShape(definition, schema, prefixes));
     if (faults.length > 0) throw mismatch(place.name, place.version, faults);
     this.#noteFailures(readIndexState(info));
   }
@@ -225,9 +213,9 @@ export class QueryEngine implements Engine {
     const { documents, metric } = this.#parts.definition;
     const chunk = fields.get(OWN_FIELDS.chunk);
     if (chunk === undefined) return [];
-    // What is found by a path comes as JSON in some releases; no name of a chunk ends with a quote by itself.
-    const isEncoded = documents === 'json' && chunk.endsWith('"');
-    const stored = (value: string): string => (isEncoded ? (JSON.parse(value) as string) : value);
+    // What is found by a path comes as JSON in some releases, and in a list where DIALECT 3 is the server's own; no name of a chunk ends so.
+    const isEncoded = documents === 'json' && /"\]?$/.test(chunk);
+    const stored = (value: string): string => (isEncoded ? ([JSON.parse(value)].flat()[0] as string) : value);
     const [text, told] = [fields.get(OWN_FIELDS.text), fields.get(DISTANCE)];
     const distance = told === undefined ? undefined : Number(told);
     return [
@@ -258,14 +246,4 @@ export class QueryEngine implements Engine {
       if (!isMillraceError(error, 'REDIS_FAILED') || !isDone.test(error.message)) throw error;
     }
   }
-}
-
-/** What differs between an index as the server has it and as we make it; nothing where the server does not say. */
-function shapeFaults(there: IndexShape, here: IndexShape): string[] {
-  const faults: string[] = [];
-  for (const part of ['keyType', 'prefixes', 'fields'] as const) {
-    const [left, right] = [there[part], here[part]].map((value) => [value].flat().toSorted().join(', '));
-    if (left !== '' && left !== right) faults.push(`${part} of the search index: ${left} there, ${right} here`);
-  }
-  return faults;
 }

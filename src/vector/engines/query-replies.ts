@@ -28,14 +28,6 @@ export interface IndexState {
   readonly lastErrorKey: string | undefined;
 }
 
-/** What FT.INFO says that an index is; empty where it says nothing. */
-export interface IndexShape {
-  readonly keyType: string;
-  readonly prefixes: readonly string[];
-  /** Each as `PATH AS NAME TYPE`. */
-  readonly fields: readonly string[];
-}
-
 const BYTES_PER_MB = 1_024 * 1_024;
 
 /** @param hasScores Whether the command had WITHSCORES, which RESP2 does not tell. */
@@ -68,24 +60,10 @@ export function readIndexState(reply: unknown): IndexState {
     documents: number('num_docs'),
     failures: Math.max(number('hash_indexing_failures'), Number(errors.get('indexing failures') ?? 0)),
     indexed: map.has('percent_indexed') ? number('percent_indexed') : 1,
-    isIndexing: number('indexing') === 1,
+    isIndexing: number('indexing') > 0, // On a Cluster, on how many nodes.
     sizeBytes: Math.round(number('total_index_memory_sz_mb') * BYTES_PER_MB),
     lastError: text('last indexing error'),
     lastErrorKey: text('last indexing error key'),
-  };
-}
-
-export function readIndexShape(reply: unknown): IndexShape {
-  const map = mapOf(reply);
-  const definition = mapOf(map.get('index_definition') ?? []);
-  const keyType = definition.get('key_type');
-  return {
-    keyType: typeof keyType === 'string' ? keyType : '',
-    prefixes: listOf(definition.get('prefixes')).map(String),
-    fields: listOf(map.get('attributes')).map((attribute) => {
-      const field = mapOf(attribute);
-      return `${String(field.get('identifier'))} AS ${String(field.get('attribute'))} ${String(field.get('type'))}`;
-    }),
   };
 }
 
@@ -107,7 +85,7 @@ function fieldsOf(value: unknown): Map<string, string> {
 }
 
 /** A map that came as a flat list, a Map or an object. */
-function mapOf(value: unknown): Map<string, unknown> {
+export function mapOf(value: unknown): Map<string, unknown> {
   if (value instanceof Map) return new Map([...value].map(([name, entry]) => [String(name), entry]));
   if (!Array.isArray(value)) return new Map(Object.entries((value ?? {}) as Record<string, unknown>));
   const map = new Map<string, unknown>();
@@ -115,6 +93,6 @@ function mapOf(value: unknown): Map<string, unknown> {
   return map;
 }
 
-function listOf(value: unknown): unknown[] {
+export function listOf(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];
 }
