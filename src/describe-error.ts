@@ -4,7 +4,7 @@
  * Promise: describeError() never throws and its texts are bounded and well-formed, whatever a handler threw: a string,
  * nothing, a revoked proxy, an error whose getters throw or whose causes form a ring, a message of megabytes.
  */
-import { describeValue } from './errors.ts';
+import { describeValue, isMillraceError } from './errors.ts';
 
 /** An error as it is kept with a job. */
 export interface DescribedError {
@@ -27,14 +27,15 @@ const MOST_RELATED = 6;
 const MARK_LENGTH = 48;
 
 /**
- * The error as bounded text.
+ * The error as bounded text. An error that was given to unrecoverable() is described itself: that trying again is of no use is told beside it.
  *
  * @example
  * describeError('boom'); // { name: 'NonError', message: 'boom', stack: 'NonError: boom' }
  */
 export function describeError(thrown: unknown): DescribedError {
-  const { stack, ...head } = headOf(thrown);
-  const related = relatedStacks(thrown);
+  const error = meantBy(thrown);
+  const { stack, ...head } = headOf(error);
+  const related = relatedStacks(error);
   if (related.length === 0) return { ...head, stack: cutText(stack, ERROR_LIMITS.stack) };
   // Half for the causes, in equal shares; what they leave is for the error itself, whose frames tell the most.
   const share = Math.floor(ERROR_LIMITS.stack / 2 / related.length) - 1;
@@ -55,6 +56,13 @@ export function cutText(text: string, max: number): string {
   if (text.length <= max) return text;
   const kept = text.slice(0, max - MARK_LENGTH).replace(/[\uD800-\uDBFF]$/, '');
   return `${kept}... (${text.length - kept.length} characters left out)`;
+}
+
+function meantBy(thrown: unknown): unknown {
+  if (safely(() => isMillraceError(thrown, 'JOB_UNRECOVERABLE')) !== true) return thrown;
+  const cause = read(thrown, 'cause');
+  // Which has its message; one of our own with a cause tells more than that.
+  return isErrorLike(cause) && messageOf(cause) === messageOf(thrown) ? cause : thrown;
 }
 
 function headOf(thrown: unknown): DescribedError {

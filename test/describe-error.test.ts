@@ -2,6 +2,8 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MillraceError } from '../src/errors.ts';
 import { cutText, describeError, ERROR_LIMITS, wellFormed } from '../src/describe-error.ts';
+import { fingerprintOf } from '../src/fingerprint.ts';
+import { unrecoverable } from '../src/jobs/handler.ts';
 
 const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
 
@@ -24,6 +26,15 @@ describe('an error', () => {
     expect(error.stack).toContain('before'); // The engine writes the stack when it is first read.
     error.message = 'after';
     expect(describeError(error).stack).toMatch(/^RangeError: after\nRangeError: before\n/);
+  });
+
+  test('given to unrecoverable() is told by its own class, code and frames', () => {
+    const cause = Object.assign(new RangeError('no account takes GBP'), { code: 'EGBP' });
+    expect(describeError(unrecoverable(cause))).toEqual(describeError(cause));
+    expect(fingerprintOf(describeError(unrecoverable(cause)))).toBe(fingerprintOf(describeError(cause)));
+    expect(describeError(unrecoverable('gone'))).toMatchObject({ name: 'MillraceError', code: 'JOB_UNRECOVERABLE' });
+    const own = new MillraceError('JOB_UNRECOVERABLE', 'the effect has no JSON form', { cause });
+    expect(describeError(own)).toMatchObject({ name: 'MillraceError', message: 'the effect has no JSON form' });
   });
 
   test('with a number as code has it as text', () => {

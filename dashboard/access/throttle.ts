@@ -18,16 +18,21 @@ export interface Attempt {
   succeeded(): Promise<void>;
 }
 
+/** Somebody who signs in rather waits for a busy Redis than is sent away. */
+const DEADLINE = '2s';
+
 /** The limits of signing in, the same for all dashboards of a platform. */
 export function createThrottle({ limits }: Platform): (address: string, name?: string) => Promise<Attempt> {
   const byAddress = limits.limiter('dashboard-address', {
     policies: [{ name: 'address', limit: 10, per: '5m', countDenied: true }],
     onError: 'deny',
+    deadline: DEADLINE,
   });
   // More than an address has, so that one who guesses does not lock the name for its owner.
   const byName = limits.limiter('dashboard-name', {
     policies: [{ name: 'name', limit: 30, per: '15m' }],
     onError: 'deny',
+    deadline: DEADLINE,
   });
   return async (address, name) => {
     const from = addressKey(address);

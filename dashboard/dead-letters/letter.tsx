@@ -1,9 +1,12 @@
 /** One dead letter: why it died, where it came from, and what redriving it will do. */
 import type { DeadLetter } from 'millrace';
 import { Attempts } from '../jobs/attempts.tsx';
+import { Input } from '../jobs/input.tsx';
 import type { KnownContract } from '../jobs/contracts.ts';
-import { ActionForm, Badge, Count, Json, Panel, Table, Time } from '../view/components.tsx';
+import { Panel, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
+import type { Fact } from '../view/facts.tsx';
+import { LetterHead } from './letter-head.tsx';
 import { Stack } from './stack.tsx';
 
 /** What the page shows. */
@@ -18,39 +21,25 @@ export interface LetterParts {
 export function Letter(parts: LetterParts) {
   const { letter, hasSecrets } = parts;
   const { path, may } = useView();
-  const fields = { queue: letter.queue };
-  const to = letterPath(letter.id);
   return (
     <>
-      <Panel
-        title={`${letter.error.name}: ${letter.error.message.slice(0, 1_000)}`}
+      <LetterHead
+        letter={letter}
+        to={letterPath(letter.id)}
+        fields={{ queue: letter.queue }}
+        facts={factsOf(letter, path)}
         actions={
-          <>
-            <ActionForm to={`${to}/redrive`} fields={fields} label="Redrive" tone="primary" />
-            {may('operator') && (
-              <a class="button" href={path(`${to}/edit?queue=${encodeURIComponent(letter.queue)}`)}>
-                Edit and redrive
-              </a>
-            )}
-            <ActionForm
-              to={`${to}/discard`}
-              fields={fields}
-              label="Discard"
-              tone="danger"
-              confirm="Remove it for good? This cannot be taken back."
-            />
-          </>
+          may('operator') && (
+            <a class="button" href={path(editPath(letter))}>
+              Edit and redrive
+            </a>
+          )
         }
-      >
-        <Facts letter={letter} />
-      </Panel>
+      />
       <Panel title="What redriving does">
         <Prospect {...parts} />
       </Panel>
-      <Panel title="Input">
-        {hasSecrets && <p class="hint">What its contract calls secret is masked.</p>}
-        <Json label="Input" value={letter.input} />
-      </Panel>
+      <Input value={letter.input} hasSecrets={hasSecrets} />
       <Panel title="Error">
         <Stack text={letter.error.stack} />
       </Panel>
@@ -64,48 +53,23 @@ export function letterPath(id: string): string {
   return `/dead-letters/letter/${encodeURIComponent(id)}`;
 }
 
-function Facts({ letter }: { letter: DeadLetter }) {
-  const { path } = useView();
-  return (
-    <dl class="facts">
-      <dt>Letter</dt>
-      <dd>{letter.id}</dd>
-      <dt>Job</dt>
-      <dd>{letter.jobId}</dd>
-      <dt>Contract</dt>
-      <dd>{`${letter.contract}, version ${letter.version}`}</dd>
-      <dt>Queue</dt>
-      <dd>{letter.queue}</dd>
-      <dt>Reason</dt>
-      <dd>
-        <Badge tone="failed">{letter.reason}</Badge>
-      </dd>
-      <dt>Cluster</dt>
-      <dd>
-        <a href={path(`/dead-letters?fingerprint=${encodeURIComponent(letter.fingerprint)}`)}>{letter.fingerprint}</a>
-      </dd>
-      <dt>Enqueued</dt>
-      <dd>
-        <Time at={letter.enqueuedAt} />
-      </dd>
-      <dt>First failed</dt>
-      <dd>
-        <Time at={letter.firstFailedAt} />
-      </dd>
-      <dt>Last failed</dt>
-      <dd>
-        <Time at={letter.lastFailedAt} />
-      </dd>
-      <dt>Died</dt>
-      <dd>
-        <Time at={letter.diedAt} />
-      </dd>
-      <dt>Redriven before</dt>
-      <dd>
-        <Count of={letter.redriven} />
-      </dd>
-    </dl>
-  );
+function editPath({ id, queue }: DeadLetter): string {
+  return `${letterPath(id)}/edit?queue=${encodeURIComponent(queue)}`;
+}
+
+function factsOf(letter: DeadLetter, path: (to: string) => string): Fact[] {
+  const { id, jobId, contract, version, queue, fingerprint, enqueuedAt, firstFailedAt, lastFailedAt } = letter;
+  const cluster = path(`/dead-letters?fingerprint=${encodeURIComponent(fingerprint)}`);
+  return [
+    ['Letter', id],
+    ['Job', jobId],
+    ['Contract', `${contract}, version ${version}`],
+    ['Queue', queue],
+    ['Cluster', <a href={cluster}>{fingerprint}</a>],
+    ['Enqueued', <Time at={enqueuedAt} />],
+    ['First failed', <Time at={firstFailedAt} />],
+    ['Last failed', <Time at={lastFailedAt} />],
+  ];
 }
 
 function Prospect({ letter, contract, isPaused }: LetterParts) {

@@ -45,7 +45,7 @@ export const deadLettersPage: Page = {
         board.look(),
         isUnderstood ? pageOf(desk, filter, request, secretsOf) : { page: undefined },
       ]);
-      const clusters = await showClusters(platform, counted.clusters, { asked, secretsOf });
+      const clusters = showClusters(counted.clusters, asked);
       const isFirst = query(request, 'cursor') === '';
       const parts = { asked, faults, queues: queues.toSorted(), counted, clusters, isFirst, ...found };
       render(response, viewOf(response), {

@@ -1,5 +1,6 @@
 /** What an action would do, before it does it: how many letters, of which queues, and how. */
-import { Button, Count, Field, Form, Notice, Panel, Select, Table } from '../view/components.tsx';
+import { Choice } from '../jobs/choice.tsx';
+import { Button, Count, Field, Form, Notice, Panel, Table } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { listLink, type Asked } from './filter.ts';
 import { TargetFields } from './list.tsx';
@@ -93,11 +94,13 @@ function RedriveFields({ queues, given, faults }: PreviewParts) {
         hint="Empty for as fast as it goes."
         error={faults.rate}
       />
-      <Select
+      <Choice
         label="To the queue"
         name="toQueue"
         value={given('toQueue')}
-        options={[{ value: '', text: 'where each has died' }, ...queues]}
+        choices={queues}
+        none="where each has died"
+        hint="Empty for where each has died."
       />
       <fieldset class="group">
         <legend>Try some first</legend>

@@ -11,6 +11,11 @@ const STEPS_A_SECOND = 50;
 /** Asked for in advance, so that no step waits for it. */
 const STEPS_AHEAD = 4;
 
+/** What the platform moves at once at most. */
+export function stepOf(rate: number | undefined): number {
+  return rate === undefined ? STEP : Math.min(STEP, Math.max(1, Math.ceil(rate / STEPS_A_SECOND)));
+}
+
 /** Spends so many letters of the limit; false when the operation is another's. */
 export type Spend = (count: number) => Promise<boolean>;
 
@@ -27,7 +32,7 @@ export class Quota {
 
   constructor(left: number, rate: number | undefined, spend: Spend) {
     this.#unasked = left;
-    this.#step = rate === undefined ? STEP : Math.min(STEP, Math.max(1, Math.ceil(rate / STEPS_A_SECOND)));
+    this.#step = stepOf(rate);
     this.#spend = spend;
   }
 

@@ -8,12 +8,17 @@ export function Choice({
   name,
   value,
   choices,
+  none = 'Any',
+  hint,
 }: {
   label: string;
   name: string;
   value: string;
   choices: readonly string[];
+  /** What no name means. */
+  none?: string;
+  hint?: string;
 }) {
-  if (choices.length > MOST_CHOICES) return <Field label={label} name={name} type="search" value={value} />;
-  return <Select label={label} name={name} value={value} options={[{ value: '', text: 'Any' }, ...choices]} />;
+  if (choices.length > MOST_CHOICES) return <Field label={label} name={name} type="search" value={value} hint={hint} />;
+  return <Select label={label} name={name} value={value} options={[{ value: '', text: none }, ...choices]} />;
 }

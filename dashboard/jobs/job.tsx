@@ -2,11 +2,13 @@
 import type { JobInfo, JobState } from 'millrace';
 import { ActionForm, Badge, CodeBlock, Duration, Json, Panel, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
+import { Facts, type Fact } from '../view/facts.tsx';
 import type { Tone } from '../view/values.tsx';
 import { Attempts } from './attempts.tsx';
 import type { KnownContract } from './contracts.ts';
 import { CopyButton } from './enqueue-routes.tsx';
 import type { Family } from './family.ts';
+import { Input } from './input.tsx';
 
 /** What the page shows. */
 export interface JobParts {
@@ -38,13 +40,10 @@ export function JobPage(parts: JobParts) {
   return (
     <>
       <Panel title={job.name} actions={<Actions {...parts} />}>
-        <Facts job={job} />
+        <Facts of={factsOf(job)} />
         {(family.parent !== undefined || family.children.length > 0) && <FamilyList family={family} />}
       </Panel>
-      <Panel title="Input">
-        {hasSecrets && <p class="hint">What its contract calls secret is masked.</p>}
-        <Json label="Input" value={job.input} />
-      </Panel>
+      <Input value={job.input} hasSecrets={hasSecrets} />
       {job.progress !== undefined && <Json label="Progress" value={job.progress} />}
       {'result' in job && <Json label="Result" value={job.result} />}
       {job.log.length > 0 && <CodeBlock label="Log" text={job.log.join('\n')} open />}
@@ -82,45 +81,22 @@ function Actions({ job: { id, name, state, version }, contract }: JobParts) {
   );
 }
 
-function Facts({ job }: { job: JobInfo }) {
-  const ranMs =
-    job.startedAt !== undefined && job.finishedAt !== undefined ? job.finishedAt - job.startedAt : undefined;
-  return (
-    <dl class="facts">
-      <dt>Id</dt>
-      <dd>{job.id}</dd>
-      <dt>State</dt>
-      <dd>
-        <Badge tone={STATE_TONES[job.state]}>{job.state}</Badge>
-      </dd>
-      <dt>Queue</dt>
-      <dd>{job.queue}</dd>
-      <dt>Version</dt>
-      <dd>{job.version}</dd>
-      <dt>Attempts</dt>
-      <dd>{`${job.attemptsMade} of ${Math.max(1, job.attempts)}`}</dd>
-      <dt>Enqueued</dt>
-      <dd>
-        <Time at={job.enqueuedAt} />
-      </dd>
-      <dt>Last started</dt>
-      <dd>
-        <Time at={job.startedAt} />
-      </dd>
-      <dt>Finished</dt>
-      <dd>
-        <Time at={job.finishedAt} />
-      </dd>
-      <dt>Ran for</dt>
-      <dd>
-        <Duration ms={ranMs} />
-      </dd>
-      <dt>Worker</dt>
-      <dd>{job.worker ?? '–'}</dd>
-      {job.reason !== undefined && <dt>Reason</dt>}
-      {job.reason !== undefined && <dd>{job.reason.slice(0, 2_000)}</dd>}
-    </dl>
-  );
+function factsOf(job: JobInfo): Fact[] {
+  const { id, state, queue, version, attemptsMade, attempts, enqueuedAt, startedAt, finishedAt, worker, reason } = job;
+  const ranMs = startedAt !== undefined && finishedAt !== undefined ? finishedAt - startedAt : undefined;
+  return [
+    ['Id', id],
+    ['State', <Badge tone={STATE_TONES[state]}>{state}</Badge>],
+    ['Queue', queue],
+    ['Version', version],
+    ['Attempts', `${attemptsMade} of ${Math.max(1, attempts)}`],
+    ['Enqueued', <Time at={enqueuedAt} />],
+    ['Last started', <Time at={startedAt} />],
+    ['Finished', <Time at={finishedAt} />],
+    ['Ran for', <Duration ms={ranMs} />],
+    ['Worker', worker ?? '–'],
+    ...(reason === undefined ? [] : [['Reason', reason.slice(0, 2_000)] as const]),
+  ];
 }
 
 function FamilyList({ family: { parent, children } }: { family: Family }) {

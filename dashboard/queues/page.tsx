@@ -117,6 +117,8 @@ function headOf(view: View): string {
   return renderToString(
     <>
       {script}
+      <script type="module" src={view.asset('page.js')} />
+      <link rel="stylesheet" href={view.asset('bar.css')} />
       <link rel="stylesheet" href={view.asset('queues.css')} />
     </>,
   );

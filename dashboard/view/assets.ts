@@ -43,6 +43,7 @@ export function readAssets(pages: readonly Page[]): Assets {
   const client = packageFile('dashboard/client');
   for (const name of readdirSync(client)) if (name.endsWith('.js')) add(name, readFileSync(join(client, name)));
   add('styles.css', Buffer.from(themeCss() + readFileSync(packageFile('dashboard/view/styles.css'), 'utf8')));
+  add('bar.css', readFileSync(packageFile('dashboard/view/bar.css')));
   for (const { files = {} } of pages) for (const [name, file] of Object.entries(files)) add(name, readFileSync(file));
   return {
     link(name) {

@@ -12,26 +12,35 @@ export interface LayoutParts {
 }
 
 export function Layout({ title, active, children }: LayoutParts) {
-  const { flash, path, environment } = useView();
+  const { flash } = useView();
   return (
     <>
       <a class="skip" href="#content">
         Skip to the content
       </a>
-      <header class="bar">
-        <a class="brand" href={path('/')}>
-          Millrace
-        </a>
-        {environment !== undefined && <span class="environment">{environment}</span>}
-        <Navigation active={active} />
-        <Account />
-      </header>
+      <Bar active={active} />
       <main id="content" tabIndex={-1}>
         <h1>{title}</h1>
         {flash && <Notice tone={flash.tone}>{flash.text}</Notice>}
         {children}
       </main>
     </>
+  );
+}
+
+/** The bar above every page, Bull Board's too. */
+export function Bar({ active, children }: Pick<LayoutParts, 'active'> & { children?: ComponentChildren }) {
+  const { path, environment } = useView();
+  return (
+    <header class="bar">
+      <a class="brand" href={path('/')}>
+        Millrace
+      </a>
+      {environment !== undefined && <span class="environment">{environment}</span>}
+      <Navigation active={active} />
+      {children}
+      <Account />
+    </header>
   );
 }
 

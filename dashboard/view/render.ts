@@ -55,7 +55,7 @@ function send(response: Response, frame: Frame | View, { title, scripts, styles,
     theme: frame.theme,
     base: frame.basePath,
     csrf: 'csrfToken' in frame ? frame.csrfToken : undefined,
-    styles: ['styles.css', ...styles].map((name) => frame.asset(name)),
+    styles: ['styles.css', 'bar.css', ...styles].map((name) => frame.asset(name)),
     scripts: scripts.map((name) => frame.asset(name)),
     children,
   });

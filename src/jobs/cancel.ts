@@ -11,7 +11,6 @@
 import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { explainRedisError } from '../redis/explain.ts';
-import { defineScript } from '../redis/script.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import type { Channel } from './channel.ts';
 import type { JobsCore } from './core.ts';
@@ -19,7 +18,7 @@ import { findQueue } from './find-job.ts';
 import { removeJob } from './job-commands.ts';
 import type { OpenQueue } from './queue-set.ts';
 import { addScript, type Transaction, type Transactions } from './transactions.ts';
-import { CANCELLED_TTL_MS, recordOf } from './worker/cancellations.ts';
+import { CANCELLED_TTL_MS, recordOf, traceOf } from './worker/cancellations.ts';
 
 /** What an order to cancel may say. */
 export interface CancelOptions {
@@ -46,13 +45,6 @@ const WAITING: ReadonlySet<string> = new Set(['waiting', 'delayed', 'prioritized
 const optionsSchema = z.strictObject({
   reason: z.string().min(1).max(1_000).default('no reason given'),
   deadline: durationOption.default(DEFAULT_DEADLINE_MS),
-});
-
-const leaveTrace = defineScript({
-  file: 'jobs/leave-trace.lua',
-  keys: ['trace'],
-  args: ['record', 'ttlMs'],
-  reply: (left: number) => left === 1,
 });
 
 /** How often a job is looked at again that was touched between the look and the removal. */
@@ -161,15 +153,15 @@ class Cancel {
     const state = await backend.getState(this.#jobId);
     const job = WAITING.has(state) ? await queue.getJob(this.#jobId) : undefined;
     if (!job) return undefined;
-    const trace = queues.keys.cancelled(name, this.#jobId);
-    const record = JSON.stringify(recordOf(name, job, this.#reason, clock.wallMs()));
+    const trace = traceOf(queues.keys, recordOf(name, job, this.#reason, clock.wallMs()));
     const replies = await transaction.commit(async (commands) => {
       removeJob(commands, backend, this.#jobId);
-      addScript(transaction.client, commands, leaveTrace.prepare({ trace }, { record, ttlMs: CANCELLED_TTL_MS }));
+      addScript(transaction.client, commands, trace);
     });
     if (!replies) return 'touched';
     if (Number(replies[0]) === 1) return 'cancelled';
-    await queues.client.del(trace); // BullMQ keeps the job that stands for the next run of a schedule of its own.
+    // BullMQ keeps the job that stands for the next run of a schedule of its own.
+    await queues.client.del(queues.keys.cancelled(name, this.#jobId));
     return undefined;
   }
 

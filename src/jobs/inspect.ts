@@ -6,7 +6,7 @@ import type { AttemptRecord } from './attempt-record.ts';
 import type { StoredOptions } from './enqueue-options.ts';
 import { findQueue } from './find-job.ts';
 import type { OpenQueue, QueueSet } from './queue-set.ts';
-import type { CancelledJob } from './worker/cancellations.ts';
+import { readTrace } from './worker/cancellations.ts';
 
 /** Where a job is in its life; docs/states.md draws it. */
 export type JobState =
@@ -94,8 +94,8 @@ async function bullInfo(queue: OpenQueue, jobId: string): Promise<JobInfo | unde
 }
 
 async function cancelledInfo(queues: QueueSet, queue: string, jobId: string): Promise<JobInfo | undefined> {
-  const text = await queues.client.get(queues.keys.cancelled(queue, jobId));
-  if (text === null) return undefined;
-  const { cancelledAt, ...record } = JSON.parse(text) as CancelledJob;
-  return { ...record, id: jobId, queue, state: 'cancelled', finishedAt: cancelledAt, log: [] };
+  const trace = await readTrace(queues.client, queues.keys, queue, jobId);
+  if (!trace) return undefined;
+  const { cancelledAt, ...record } = trace;
+  return { ...record, state: 'cancelled', finishedAt: cancelledAt, log: [] };
 }

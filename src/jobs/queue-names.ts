@@ -29,8 +29,10 @@ export interface JobKeys {
   once(queue: string, jobId: string): string;
   /** HASH job id -> why it shall be cancelled, for workers that hear of it late; expires. */
   cancels(queue: string): string;
-  /** STRING what is left of a cancelled job; expires. */
+  /** HASH what is left of a cancelled job; expires. */
   cancelled(queue: string, jobId: string): string;
+  /** ZSET ids of the queue's cancelled jobs by when they were; expires. */
+  cancelledList(queue: string): string;
   /** Channel on which workers hear of jobs to be cancelled. */
   readonly cancelChannel: string;
   /** Channel on which those who wait hear that a job has finished. */
@@ -49,6 +51,7 @@ export function createJobKeys(prefix: string): JobKeys {
     once: (queue, jobId) => ledger(familyOf(queue), 'once', queue, jobId),
     cancels: (queue) => ledger(familyOf(queue), 'cancels', queue),
     cancelled: (queue, jobId) => ledger(familyOf(queue), 'cancelled', queue, jobId),
+    cancelledList: (queue) => ledger(familyOf(queue), 'cancelled-list', queue),
     cancelChannel: `${prefix}:jobs:cancel`,
     doneChannel: `${prefix}:jobs:done`,
     ledger: (queue, ...rest) => ledger(familyOf(queue), ...rest),

@@ -274,6 +274,7 @@ export class JobsRuntime {
     const { core, transactions } = this.jobs;
     const { queues, metrics } = core;
     return createDeadLetters(queues, {
+      secrets: () => this.jobs.contractBook.secrets(),
       transactions,
       clock: this.#clock,
       onRedriven: ({ queue }) => metrics.forQueue(queue).redriven(),

@@ -129,7 +129,7 @@ async function gone({ queues }: JobsCore, { name }: OpenQueue, jobId: string): P
   const batch = createBatch(queues.client);
   const dead = queues.get(deadQueueOf(name));
   const asked = [
-    batch.command('GET', queues.keys.cancelled(name, jobId)),
+    batch.command('HGET', queues.keys.cancelled(name, jobId), 'failedReason'),
     batch.command('GET', resultKeyOf(queues.keys, name, jobId)),
   ];
   // Which of its lives was the last one is not known any more: an earlier letter went when the job was redriven.
@@ -137,9 +137,8 @@ async function gone({ queues }: JobsCore, { name }: OpenQueue, jobId: string): P
     asked.push(batch.command('HGET', dead.key(letterIdOf(jobId, life)), 'data'));
   }
   await batch.send();
-  const [trace, result, ...letters] = (await Promise.all(asked)) as Array<string | null>;
-  if (trace) {
-    const { reason } = JSON.parse(trace) as { reason: string };
+  const [reason, result, ...letters] = (await Promise.all(asked)) as Array<string | null>;
+  if (typeof reason === 'string') {
     throw new MillraceError('JOB_CANCELLED', `job ${jobId} was cancelled: ${reason}`, { jobId, reason });
   }
   // Before the result, which may be that of a worker who had lost the job.

@@ -61,6 +61,8 @@ export interface LimiterOptions {
   policies: readonly Policy[];
   /** In the place of that of the limits. */
   onError?: OnError | undefined;
+  /** How long a call waits for Redis, in the place of that of the limits: longer where it is better to wait than to refuse, as at a sign-in. */
+  deadline?: Duration | undefined;
 }
 
 /** The rate limits of one process. */
@@ -87,12 +89,13 @@ export interface Limits {
 }
 
 const MOST_LIMITERS = 1_000;
+const deadlineOption = durationOption.refine((ms) => ms >= 1, 'expected at least 1 ms');
 const onErrorOption = z.enum(['allow', 'deny', 'local']).optional();
 
 const limitsSchema = z.strictObject({
   prefix: z.string().default(DEFAULT_PREFIX),
   onError: onErrorOption.default('allow'),
-  deadline: durationOption.refine((ms) => ms >= 1, 'expected at least 1 ms').default(100),
+  deadline: deadlineOption.default(100),
   instances: z.int().positive().default(1),
   denyCacheSize: z.int().nonnegative().default(10_000),
   denyCacheFor: durationOption.default(60_000),
@@ -107,7 +110,11 @@ const limitsSchema = z.strictObject({
 /** The options that an app gives, as the platform checks them. */
 export const limitsOptionsSchema = limitsSchema.omit({ prefix: true, log: true, clock: true, metrics: true }).partial();
 
-const limiterSchema = z.strictObject({ policies: policiesOption, onError: onErrorOption });
+const limiterSchema = z.strictObject({
+  policies: policiesOption,
+  onError: onErrorOption,
+  deadline: deadlineOption.optional(),
+});
 
 /**
  * The rate limits of a process.
@@ -134,6 +141,8 @@ class RedisLimits implements Limits {
   readonly #log: Logger;
   readonly #keys: KeySpace;
   readonly #metrics: RateLimitMetrics;
+  /** By their deadline. */
+  readonly #guards = new Map<number, Guard>();
   readonly #guard: Guard;
   readonly #waits: Waits;
   readonly #edges: EdgeWatch | undefined;
@@ -153,13 +162,7 @@ class RedisLimits implements Limits {
     this.#metrics = createRateLimitMetrics(metrics, MOST_LIMITERS);
     this.#waits = new Waits(clock);
     this.#channel = `${prefix}:rate:changed`;
-    this.#guard = new Guard({
-      deadlineMs: deadline,
-      clock,
-      label: connections.label,
-      onOpen: (failure) => this.#log.warn({ err: failure }, 'rate limits go on without Redis'),
-      onClose: () => this.#onRedisBack(),
-    });
+    this.#guard = this.#guardOf(deadline);
     const tellEdges = (edges: readonly ToldEdge[]): Promise<number> =>
       this.#guard.run(() => tell(connections.commands(), this.#keys, edges));
     this.#edges = watch ? new EdgeWatch({ tell: tellEdges, log: this.#log }) : undefined;
@@ -176,15 +179,19 @@ class RedisLimits implements Limits {
     // Handlers ask for their limiter with each job: what was checked once in these very words is not checked again.
     if (known?.words !== undefined && known.words === wordsOf(options)) return known.limiter;
     const owner = `limiter ${name}`;
-    const { policies, onError = this.#options.onError } = checkOptions(limiterSchema, options, owner);
+    const {
+      policies,
+      onError = this.#options.onError,
+      deadline = this.#options.deadline,
+    } = checkOptions(limiterSchema, options, owner);
     const infos = fillIn(policies);
-    const said = JSON.stringify([infos, onError]);
+    const said = JSON.stringify([infos, onError, deadline]);
     if (known) {
       mustBeSame(owner, known.said, said);
       return known.limiter;
     }
     checkName(name, owner, this.#limiters.size);
-    const limiter = this.#createLimiter(name, infos, onError);
+    const limiter = this.#createLimiter(name, infos, onError, this.#guardOf(deadline));
     limiter.setLive(this.#broadcast.isLive);
     this.#limiters.set(name, { limiter, said, words: wordsOf(options) });
     return limiter;
@@ -230,15 +237,30 @@ class RedisLimits implements Limits {
     for (const { limiter } of this.#limiters.values()) limiter.stop();
     for (const { limit } of this.#concurrency.values()) limit.stop();
     this.#broadcast.close();
-    this.#guard.close();
+    for (const guard of this.#guards.values()) guard.close();
   }
 
-  #createLimiter(name: string, policies: readonly PolicyInfo[], onError: OnError): RedisLimiter {
+  /** Calls of one deadline stop asking together. */
+  #guardOf(deadlineMs: number): Guard {
+    const known = this.#guards.get(deadlineMs);
+    if (known) return known;
+    const guard = new Guard({
+      deadlineMs,
+      clock: this.#clock,
+      label: this.#connections.label,
+      onOpen: (failure) => this.#log.warn({ err: failure }, 'rate limits go on without Redis'),
+      onClose: () => this.#onRedisBack(),
+    });
+    this.#guards.set(deadlineMs, guard);
+    return guard;
+  }
+
+  #createLimiter(name: string, policies: readonly PolicyInfo[], onError: OnError, guard: Guard): RedisLimiter {
     const { instances, denyCacheSize, denyCacheFor } = this.#options;
     return new RedisLimiter(name, policies, {
       client: () => this.#connections.commands(),
       open: () => this.#open(),
-      guard: this.#guard,
+      guard,
       keys: this.#keys,
       channel: this.#channel,
       waits: this.#waits,

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { PASSWORD } from '../dashboard/support.ts';
 import { eventually } from '../support/eventually.ts';
-import { ownedScene, screenshot, type Visit } from './chromium.ts';
+import { ownedScene, PHONE, screenshot, type Visit } from './chromium.ts';
 import { brightness, findingsOf, focused, tabTo } from './look.ts';
 import { reindex } from './shop.ts';
 
@@ -44,6 +44,31 @@ describe('signing in', () => {
     await signIn(visitor, 'operator', PASSWORD);
     expect(await page.getByRole('alert').innerText()).toMatch(/^Too many attempts\. Try again in \d+ s\.$/);
     await screenshot(page, 'sign-in-throttled');
+  });
+});
+
+describe('the bar above Bull Board', () => {
+  test('shows on a phone where one is, and leads out', async () => {
+    const { page, go, faults } = await visit({ viewport: PHONE, colorScheme: 'dark' });
+    await go('/queues/');
+    await signIn({ page } as Visit, 'viewer', PASSWORD);
+    await page.waitForURL('**/queues/');
+    await go('/queues/');
+    const current = page.locator('.bar [aria-current]');
+    expect(await current.innerText()).toBe('Queues');
+    const { x, width } = (await current.boundingBox()) ?? { x: -1, width: 0 };
+    expect(x).toBeGreaterThanOrEqual(0);
+    expect(x + width).toBeLessThanOrEqual(PHONE.width);
+    await page.locator('details.account summary').click();
+    expect(await findingsOf(page, { rules: ['color-contrast'] })).toEqual([]);
+    await screenshot(page, 'queues-menu-phone');
+    await page.getByRole('button', { name: 'Light' }).click();
+    await page.waitForURL('**/queues/');
+    await eventually(async () => expect(await brightness(page)).toBeGreaterThan(200));
+    await page.locator('details.account summary').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.waitForURL('**/sign-in');
+    expect(faults()).toEqual([]);
   });
 });
 

@@ -128,13 +128,10 @@ async function go(page: Page, url: string): Promise<void> {
   await eventually(async () => expect(await page.evaluate(DRAWN)).toBe(true));
 }
 
-/** Keeps how it looks, as output of the tests. Those that docs/dashboard.md shows are made anew with MILLRACE_PICTURES=1. */
+/** With MILLRACE_PICTURES=1, keeps how it looks as output of the tests, and makes anew what docs/dashboard.md shows. Each takes a second of a processor. */
 export async function screenshot(page: Page, name: string): Promise<void> {
-  const isForDocs = PICTURES.includes(name);
-  // Each takes a second of a processor: of a page in light, in dark and on a phone, the light one tells enough.
-  if (!isForDocs && /-(dark|phone)$/.test(name)) return;
-  const isMade = isForDocs && process.env['MILLRACE_PICTURES'] === '1';
-  for (const folder of [OUTPUT, ...(isMade ? [DOCS] : [])]) {
+  if (process.env['MILLRACE_PICTURES'] !== '1') return;
+  for (const folder of [OUTPUT, ...(PICTURES.includes(name) ? [DOCS] : [])]) {
     mkdirSync(folder, { recursive: true });
     await page.screenshot({ path: join(folder, `${name}.png`), animations: 'disabled' });
   }

@@ -5,7 +5,7 @@ import { launcher, millrace, type RunningCommand } from '../support/millrace.ts'
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis } from '../support/servers.ts';
 import { spawn } from 'node:child_process';
-import { openBrowser, PASSWORD, served, signIn } from './support.ts';
+import { openBrowser, PASSWORD, signIn } from './support.ts';
 
 const own = ownedByTest();
 const folder = temporaryFolder();
@@ -65,7 +65,7 @@ describe('the commands', () => {
     for (const link of [printed, linkIn(again.out())]) {
       const browser = openBrowser(Number(link.port));
       const form = { link: link.searchParams.get('link') ?? '' };
-      const signedIn = await served(() => browser.post('/ops/sign-in/link', form));
+      const signedIn = await browser.post('/ops/sign-in/link', form);
       expect(signedIn.headers.location).toBe('/ops/');
       expect((await browser.get('/')).body).toContain('href="/ops/audit"');
     }

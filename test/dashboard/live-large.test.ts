@@ -8,7 +8,7 @@ import { createLogger, defineJob } from '../../src/index.ts';
 import { createJobKeys } from '../../src/jobs/queue-names.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownedByTest } from '../support/owned.ts';
-import { ownedDashboards, ownedPlatform, served } from './support.ts';
+import { ownedDashboards, ownedPlatform } from './support.ts';
 
 const QUEUES = 3_000;
 const USED = 5;
@@ -56,7 +56,7 @@ test('the overview does not look beside the collector: while there are no figure
   const { browserAs } = await open();
   const viewer = await browserAs('viewer');
   const before = await commands();
-  const page = await served(() => viewer.get('/'));
+  const page = await viewer.get('/');
   expect(page.body).toContain('The first figures are on their way');
   expect(page.headers['refresh']).toBe('3');
   expect((await commands()) - before).toBeLessThan(QUEUES);

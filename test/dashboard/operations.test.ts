@@ -5,7 +5,7 @@ import { AuditLog } from '../../dashboard/audit/audit.ts';
 import { NOTHING_DONE, OperationStore } from '../../dashboard/dead-letters/operation-store.ts';
 import type { OperationState, Plan } from '../../dashboard/dead-letters/operation.ts';
 import { Operations } from '../../dashboard/dead-letters/operations.ts';
-import { Quota } from '../../dashboard/dead-letters/quota.ts';
+import { Quota, stepOf } from '../../dashboard/dead-letters/quota.ts';
 import { checkDashboard } from '../../dashboard/options.ts';
 import { consume, defineStream, unrecoverable } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -130,6 +130,22 @@ describe('the limit of an operation', () => {
     await operations.again(id, 'operator', nobodyAsks);
     await reached(operations, id, 'done');
     expect(await leftOf(ids)).toBe(1);
+  });
+
+  test('counts on steps that are no smaller than those of the platform, at any rate', async () => {
+    const rates = [undefined, 30, 75, 120, 100_000];
+    const ids = await buried(Array.from({ length: rates.length * 60 }, (_item, index) => `s${index}`));
+    for (const rate of rates) {
+      const steps: number[] = [];
+      await platformOf().deadLetters.redrive(ids.splice(0, rate === 30 ? 5 : 60), {
+        ...(rate !== undefined && { rate }),
+        onProgress: ({ jobs }) => steps.push(jobs.length),
+      });
+      expect(steps.length, `${rate} a second`).toBeGreaterThan(1);
+      expect(Math.max(...steps), `${rate} a second`).toBeLessThanOrEqual(stepOf(rate));
+    }
+    await platformOf().deadLetters.discard(ids);
+    await platformOf().jobs.bullmq('billing').queue.drain();
   });
 
   test('lets no step begin that could move more than was spent', async () => {

@@ -57,7 +57,12 @@ test('a viewer reads no secret, wherever its value stands, and finds none by sea
     return found;
   });
   const bare = await viewer.get('/jobs?contract=account.log-in');
-  for (const { status, body } of [job, page, list, bare]) {
+  const noted = await jobs.enqueue(logIn, { user: `kim, not ${PASSWORD}`, password: PASSWORD }, { delay: '1h' });
+  await jobs.cancel(noted.id);
+  const cancelled = await viewer.get('/jobs?state=cancelled');
+  expect(cancelled.body).toContain('kim, not [secret]');
+  expect(cancelled.body).toContain(`/jobs/${noted.id}`);
+  for (const { status, body } of [job, page, list, bare, cancelled]) {
     expect(status).toBe(200);
     expect(body).not.toContain(PASSWORD);
   }
@@ -96,6 +101,9 @@ test('of many queues none is sent to choose from, and an id that is not there co
     expect(body).not.toContain('many-100');
     expect(body).toMatch(/<input[^>]*name="queue"/);
   }
+  const preview = await (await browserAs('operator')).post('/dead-letters/act', { act: 'redrive', all: 'yes' });
+  expect(preview.body).not.toContain('many-100');
+  expect(preview.body).toMatch(/<input[^>]*name="toQueue"/);
   expect((await viewer.get(`/jobs/${redriven}`)).headers.location).toContain(encodeURIComponent(`${redriven}~1`));
   expect((await viewer.get('/jobs/nobody')).status).toBe(404); // Opens what is opened once.
   const commands = async (): Promise<number> =>

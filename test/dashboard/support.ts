@@ -6,7 +6,6 @@ import { afterAll, beforeAll } from 'vitest';
 import { createDashboard, type Dashboard, type DashboardOptions, type Role } from '../../dashboard/index.ts';
 import { listen } from '../../src/http/index.ts';
 import { createPlatform, type Platform, type PlatformOptions } from '../../src/index.ts';
-import { eventually } from '../support/eventually.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
@@ -132,18 +131,9 @@ export function forwardedFor(address: string): Asked {
 
 /** Signs in, and looks at the first page, whose token later requests have. */
 export async function signIn(browser: Browser, name: string, password: string, base = ''): Promise<Answer> {
-  const answer = await served(() => browser.post(`${base}/sign-in`, { name, password }));
+  const answer = await browser.post(`${base}/sign-in`, { name, password });
   if (answer.status === 303) await browser.get(`${base}/`);
   return answer;
-}
-
-/** Asks again while Redis is taken for down, as it is on a busy machine by a limit that waits for a tenth of a second. */
-export function served(ask: () => Promise<Answer>): Promise<Answer> {
-  return eventually(async () => {
-    const answer = await ask();
-    if (answer.status === 503) throw new Error('Redis is taken for down');
-    return answer;
-  });
 }
 
 export function openBrowser(port: number): Browser {

@@ -1,5 +1,4 @@
-/** Jobs found by queue, contract, state, time and text; jobs run again. */
-import { Queue } from 'bullmq';
+/** Jobs found by queue, contract, state, time and text. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import { flow } from '../../src/jobs/flows.ts';
@@ -7,7 +6,7 @@ import { handle } from '../../src/jobs/handler.ts';
 import { SEARCHABLE_STATES, type JobFilter, type JobPage, type JobSummary } from '../../src/jobs/search/filter.ts';
 import { contractOf } from '../support/contracts.ts';
 import { eventually } from '../support/eventually.ts';
-import { gate } from '../support/gate.ts';
+import { gate, untilAborted } from '../support/gate.ts';
 import { ends, ownedJobs, type TestJobs } from '../support/jobs.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
@@ -65,7 +64,9 @@ describe('a search', () => {
     const parent = await all.jobs.enqueueFlow(
       flow(kept, { is: 'waiting-children' }, { children: [flow(children, {}, { delay: '1h' })] }),
     );
-    const ids = { completed, failed, active, waiting, delayed, prioritized, 'waiting-children': parent.id };
+    const { id: cancelled } = await all.jobs.enqueue(kept, { is: 'cancelled' }, { delay: '1h' });
+    await all.jobs.cancel(cancelled, { reason: 'sold out' });
+    const ids = { completed, failed, active, waiting, delayed, prioritized, 'waiting-children': parent.id, cancelled };
     for (const state of SEARCHABLE_STATES) {
       const page = await all.jobs.search({ states: [state], names: ['life.kept'] });
       expect(idsOf(page), state).toEqual([ids[state]]);
@@ -75,10 +76,37 @@ describe('a search', () => {
     const [dead] = (await all.jobs.search({ states: ['failed'] })).jobs;
     expect(dead).toMatchObject({ reason: 'as asked', attemptsMade: 1, attempts: 1, version: 1, inputBytes: 15 });
     expect(dead?.finishedAt).toBeGreaterThanOrEqual(dead?.startedAt ?? Infinity);
+    const [ended] = (await all.jobs.search({ states: ['cancelled'] })).jobs;
+    expect(ended).toMatchObject({ reason: 'sold out', attemptsMade: 0, attempts: 1, version: 1, inputBytes: 18 });
     expect((await everyJob(all, {})).map(({ id }) => id).toSorted()).toEqual(
       [...Object.values(ids), ...idsOf(await all.jobs.search({ names: ['life.child'] }))].toSorted(),
     );
     open();
+    await worker.stop();
+  });
+
+  test('finds cancelled jobs, those that ran too, the latest that was cancelled first', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const worker = all.work({
+      concurrency: 1,
+      handlers: [handle(small, (_input, { signal }) => untilAborted(signal))],
+    });
+    const { id: running } = await all.jobs.enqueue(small, { to: 'ann' });
+    await ends(all, running, 'active');
+    const [first, second] = await all.jobs.enqueueMany(small, [{ to: 'bob' }, { to: 'ann' }]);
+    for (const id of [second?.id, running, first?.id]) await all.jobs.cancel(id ?? '');
+    const found = async (filter: JobFilter): Promise<string[]> => idsOf(await all.jobs.search(filter));
+    const inOrder = [first?.id, running, second?.id];
+    expect((await everyJob(all, { states: ['cancelled'] }, 1)).map(({ id }) => id)).toEqual(inOrder);
+    expect(await found({ states: ['cancelled'], text: 'ann' })).toEqual([running, second?.id]);
+    expect(await found({ states: ['cancelled'], queues: ['find'], names: ['find.other'] })).toEqual([]);
+    expect(await all.jobs.get(running)).toMatchObject({
+      state: 'cancelled',
+      input: { to: 'ann' },
+      reason: 'no reason given',
+    });
+    await all.connections.commands().del(all.jobs.core.queues.keys.cancelled('find', running));
+    expect(await found({ states: ['cancelled'] })).toEqual([first?.id, second?.id]);
     await worker.stop();
   });
 
@@ -159,6 +187,32 @@ describe('a search', () => {
       expect(idsOf(await all.jobs.search({ text })), text).toEqual([]);
     expect(idsOf(await all.jobs.search({ text: '"user":"ann"' }))).toEqual([id]);
     expect(idsOf(await all.jobs.search({ text: '"user":"bob"' }))).toEqual([long]);
+  });
+
+  test('hides a secret wherever else its value stands, and where only the rest of the input tells it', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const pay = contractOf('pay.note', { secrets: ['password'], attempts: 1 });
+    await all.jobs.register([pay]);
+    const worker = all.work({
+      handlers: [
+        handle(pay, async ({ note }) => {
+          throw new Error(String(note));
+        }),
+      ],
+    });
+    const { id: whole } = await all.jobs.enqueue(pay, { note: 'it is hunter2', password: 'hunter2' });
+    const rest = 'r'.repeat(100_000);
+    const { id: large } = await all.jobs.enqueue(pay, { note: 'now "swordfish"', rest, password: '"swordfish"' });
+    for (const id of [whole, large]) await ends(all, id, 'failed');
+    for (const text of [undefined, 'note']) {
+      const { jobs } = await all.jobs.search({ ...(text !== undefined && { text }) });
+      const told = Object.fromEntries(jobs.map(({ id, inputText, reason }) => [id, [inputText.slice(0, 30), reason]]));
+      expect(told[whole], text).toEqual(['{"note":"it is [secret]","pass', 'it is [secret]']);
+      expect(told[large], text).toEqual(['{"note":"now [secret]","rest":', 'now [secret]']);
+    }
+    for (const text of ['hunter', 'swordf', 'ordfish'])
+      expect(idsOf(await all.jobs.search({ text })), text).toEqual([]);
+    await worker.stop();
   });
 
   test('a large input is neither sent nor read whole; that it was not searched to its end is told', async () => {
@@ -276,8 +330,8 @@ describe('a search', () => {
     expect(await refused({ state: ['active'] })).toMatch(
       /OPTIONS_INVALID jobs\.search: unknown option state, did you mean states/,
     );
-    expect(await refused({ states: ['cancelled'] })).toMatch(
-      /OPTIONS_INVALID .*states\[0\]: expected active or waiting .*, got "cancelled"/,
+    expect(await refused({ states: ['unknown'] })).toMatch(
+      /OPTIONS_INVALID .*states\[0\]: expected active or waiting .*, got "unknown"/,
     );
     expect(await refused({}, { limit: 0 })).toMatch(/OPTIONS_INVALID .*limit/);
     const { cursor } = await all.jobs.search({}, { limit: 1 });
@@ -294,69 +348,4 @@ describe('a search', () => {
     const reason = new Error('the tab was closed');
     await expect(all.jobs.search({}, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
-});
-
-describe('a retry', () => {
-  const once = contractOf('again.job', { attempts: 1 });
-
-  test('runs a completed job again, and a failed one with all its attempts', async () => {
-    const all = jobsOf({ redis: { url: server.url } });
-    let runs = 0;
-    let isBroken = true;
-    const twice = contractOf('again.twice', { attempts: 2 });
-    all.work({
-      handlers: [
-        handle(once, async () => ++runs),
-        handle(twice, async () => {
-          if (isBroken) throw new Error('broken');
-        }),
-      ],
-    });
-    const { id } = await all.jobs.enqueue(once, {});
-    await ends(all, id, 'completed');
-    expect(await all.jobs.retry(id)).toEqual({ status: 'retried' });
-    await eventually(async () => expect(await all.jobs.get(id)).toMatchObject({ state: 'completed', result: 2 }));
-    const { id: failing } = await all.jobs.enqueue(twice, {});
-    await ends(all, failing, 'failed');
-    expect(await all.jobs.retry(failing)).toEqual({ status: 'retried' });
-    const again = await eventually(async () => {
-      const info = await all.jobs.get(failing);
-      expect(info?.history.filter(({ outcome }) => outcome === 'failed')).toHaveLength(4);
-      return info;
-    });
-    expect(again?.attemptsMade).toBeLessThanOrEqual(2);
-    isBroken = false;
-    await ends(all, failing, 'failed');
-    await all.jobs.retry(failing);
-    await ends(all, failing, 'completed');
-  });
-
-  test('runs a delayed job now', async () => {
-    const all = jobsOf({ redis: { url: server.url } });
-    const { id } = await all.jobs.enqueue(once, {}, { delay: '1h' });
-    expect(await all.jobs.retry(id)).toEqual({ status: 'promoted' });
-    expect(await all.jobs.get(id)).toMatchObject({ state: 'waiting' });
-    expect(await all.jobs.retry(id)).toEqual({ status: 'not-possible' });
-  });
-
-  test('knows no job that is not there, or was cancelled', async () => {
-    const all = jobsOf({ redis: { url: server.url } });
-    expect(await all.jobs.retry('nobody')).toEqual({ status: 'not-found' });
-    const { id } = await all.jobs.enqueue(once, {});
-    await all.jobs.cancel(id);
-    expect(await all.jobs.retry(id)).toEqual({ status: 'not-found' });
-  });
-});
-
-test('a queue tells whether it is paused, and is there as BullMQ knows it', async () => {
-  const all = jobsOf({ redis: { url: server.url } });
-  await all.jobs.enqueue(small, {});
-  expect(await all.jobs.isPaused('find')).toBe(false);
-  await all.jobs.pause('find');
-  expect(await all.jobs.isPaused('find')).toBe(true);
-  await all.jobs.resume('find');
-  expect(await all.jobs.isPaused('find')).toBe(false);
-  const { queue, dead } = all.jobs.bullmq('find');
-  expect([queue instanceof Queue, queue.name, dead.name]).toEqual([true, 'find', 'find.dead']);
-  expect(await queue.getWaitingCount()).toBe(1);
 });

@@ -88,6 +88,21 @@ describe('while Redis does not answer', () => {
     const login = limits.limiter('login', { policies: [{ limit: 5, per: '15m' }], onError: 'deny' });
     expect(await login.consume('k')).toMatchObject({ allowed: false, source: 'outage', retryAfterMs: 1_000 });
   });
+
+  test('a limiter may wait longer than the rest', async () => {
+    const proxy = own(await startProxy(server.port));
+    const { limits } = limitsOf({ url: proxy.url }, { deadline: 50 });
+    const policies = [{ limit: 5, per: '15m' }] as const;
+    const hasty = limits.limiter(`out${nameCount++}`, { policies });
+    const patient = limits.limiter(`out${nameCount++}`, { policies, deadline: '10s' });
+    for (const limiter of [hasty, patient])
+      await eventually(async () => expect((await limiter.peek('warm-up')).source).toBe('redis'));
+    proxy.slowDown(300);
+    const asked = patient.consume('k');
+    expect((await hasty.consume('k')).source).toBe('outage');
+    expect(await asked).toMatchObject({ allowed: true, source: 'redis' });
+    expect(() => limits.limiter(patient.name, { policies })).toThrow('with other options');
+  });
 });
 
 test.each([

@@ -14,6 +14,7 @@ import {
   Time,
 } from '../../view/components.tsx';
 import { useView } from '../../view/context.ts';
+import { LetterHead } from '../letter-head.tsx';
 import { Stack } from '../stack.tsx';
 import { LetterTabs } from '../tabs.tsx';
 import { groupPath, STREAM_REASONS } from './group.ts';
@@ -140,55 +141,22 @@ function more(cursor: string | undefined): Array<[string, string]> {
 }
 
 export function StreamLetter({ letter }: { letter: StreamDeadLetter }) {
-  const to = groupPath(letter.stream, letter.group);
-  const { id } = letter;
   return (
     <>
-      <Panel
-        title={`${letter.error.name}: ${letter.error.message.slice(0, 1_000)}`}
-        actions={
-          <>
-            <ActionForm to={`${to}/redrive`} fields={{ id }} label="Redrive" tone="primary" />
-            <ActionForm
-              to={`${to}/discard`}
-              fields={{ id }}
-              label="Discard"
-              tone="danger"
-              confirm="Remove it for good? This cannot be taken back."
-            />
-          </>
-        }
+      <LetterHead
+        letter={letter}
+        to={groupPath(letter.stream, letter.group)}
+        fields={{ id: letter.id }}
+        facts={[
+          ['Stream', letter.stream],
+          ['Group', letter.group],
+          ['Entry', letter.entryId],
+          ['Published', <Time at={letter.publishedAt} />],
+          ['Attempts', <Count of={letter.attempts} />],
+        ]}
       >
-        <dl class="facts">
-          <dt>Stream</dt>
-          <dd>{letter.stream}</dd>
-          <dt>Group</dt>
-          <dd>{letter.group}</dd>
-          <dt>Entry</dt>
-          <dd>{letter.entryId}</dd>
-          <dt>Published</dt>
-          <dd>
-            <Time at={letter.publishedAt} />
-          </dd>
-          <dt>Died</dt>
-          <dd>
-            <Time at={letter.diedAt} />
-          </dd>
-          <dt>Reason</dt>
-          <dd>
-            <Badge tone="failed">{letter.reason}</Badge>
-          </dd>
-          <dt>Attempts</dt>
-          <dd>
-            <Count of={letter.attempts} />
-          </dd>
-          <dt>Redriven before</dt>
-          <dd>
-            <Count of={letter.redriven} />
-          </dd>
-        </dl>
         <p class="hint">Redriving publishes it again for this group only, with all its attempts.</p>
-      </Panel>
+      </LetterHead>
       <Panel title="Entry">
         <Json label="Data" value={letter.data} />
         <Json label="Headers" value={letter.headers} />

@@ -1,6 +1,7 @@
 /** Dead letters of one kind, counted together. */
 import type { DeathReason } from '../attempt-record.ts';
 import { normaliseMessage } from '../../fingerprint.ts';
+import { hideSecrets } from '../hide-secrets.ts';
 import type { DeadLetter } from './letter.ts';
 
 /** The dead letters of one fingerprint. What can differ among them is the latest one's. */
@@ -10,9 +11,9 @@ export interface DeadLetterCluster {
   contract: string;
   queue: string;
   reason: DeathReason;
-  /** The error's class. */
+  /** The error's class, secrets hidden. */
   errorName: string;
-  /** The error's message without what varies. */
+  /** The error's message without what varies, secrets hidden. */
   message: string;
   /** The id of the latest. */
   sample: string;
@@ -41,9 +42,12 @@ const MOST_VERSIONS = 20;
 export class ClusterCount {
   readonly #clusters = new Map<string, DeadLetterCluster>();
   readonly #spans: TrendSpans | undefined;
+  readonly #secrets: ReadonlyMap<string, readonly string[]>;
 
-  constructor(spans?: TrendSpans) {
+  /** @param secrets paths of what is secret, by the name of the contract */
+  constructor(spans?: TrendSpans, secrets: ReadonlyMap<string, readonly string[]> = new Map()) {
     this.#spans = spans;
+    this.#secrets = secrets;
   }
 
   add(letter: DeadLetter): void {
@@ -54,7 +58,7 @@ export class ClusterCount {
     const versions = new Set(known?.versions);
     if (version !== undefined && versions.size < MOST_VERSIONS) versions.add(version);
     this.#clusters.set(letter.fingerprint, {
-      ...(isLatest ? factsOf(letter) : known),
+      ...(isLatest ? factsOf(letter, this.#secrets.get(letter.contract)) : known),
       count: (known?.count ?? 0) + 1,
       firstSeenAt: Math.min(known?.firstSeenAt ?? Number.POSITIVE_INFINITY, letter.diedAt),
       lastSeenAt: Math.max(known?.lastSeenAt ?? 0, letter.diedAt),
@@ -79,14 +83,18 @@ function counted(trend: number[] | undefined, diedAt: number, { everyMs, count, 
   return counts;
 }
 
-function factsOf({ fingerprint, contract, queue, reason, error, id }: DeadLetter) {
+function factsOf(
+  { fingerprint, contract, queue, reason, error, id, input }: DeadLetter,
+  secrets: readonly string[] = [],
+) {
+  const hide = hideSecrets(input, secrets);
   return {
     fingerprint,
     contract,
     queue,
     reason,
-    errorName: error.name,
-    message: error.message, // As it is: what varies is taken out of those that are told, and not of each that is counted.
+    errorName: hide(error.name),
+    message: hide(error.message), // Otherwise as it is: what varies is taken out of those that are told, and not of each that is counted.
     sample: id,
   };
 }

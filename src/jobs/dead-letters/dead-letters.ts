@@ -41,6 +41,8 @@ export interface DeadLettersOptions {
   onRedriven?: ((letter: DeadLetter, to: string) => void) | undefined;
   /** Called with how many letters of a queue were discarded. */
   onDiscarded?: ((queue: string, count: number) => void) | undefined;
+  /** Paths of what is secret in inputs, by the name of the contract. Without it clusters() hides nothing. */
+  secrets?: (() => Promise<ReadonlyMap<string, readonly string[]>>) | undefined;
   /** Called and awaited at each step of a transaction. For tests. */
   onStep?: ((step: Step) => void | Promise<void>) | undefined;
 }
@@ -55,7 +57,10 @@ export interface DeadLetters {
   list(options?: ListOptions): Promise<DeadLetterPage>;
   /** How many there are. Without more than `queue` in the filter it costs one command a queue, else it reads them all. */
   count(filter?: DeadLetterFilter): Promise<number>;
-  /** Grouped by fingerprint, the largest group first. Reads all letters of the filter's queues. */
+  /**
+   * Grouped by fingerprint, the largest group first. Reads all letters of the filter's queues. What a contract calls secret is hidden in names and
+   * messages, as far as Redis knows of the contract.
+   */
   clusters(options?: ClusterOptions): Promise<DeadLetterCluster[]>;
   /** The letter; undefined if there is none. Asks all known queues unless it is told one. */
   get(id: string, options?: { queue?: string | undefined }): Promise<DeadLetter | undefined>;
@@ -115,7 +120,8 @@ class AllDeadLetters implements DeadLetters {
   async clusters(options: ClusterOptions = {}): Promise<DeadLetterCluster[]> {
     const { trend, signal, onProgress, ...filter } = checkOptions(clusterOptions, options, 'deadLetters.clusters');
     const nowMs = this.#clock.wallMs();
-    const counted = new ClusterCount(trend && { everyMs: trend.every, count: trend.count, nowMs });
+    const spans = trend && { everyMs: trend.every, count: trend.count, nowMs };
+    const counted = new ClusterCount(spans, await this.#options.secrets?.());
     let read = 0;
     for (const queue of await this.#shelf.queuesFor(filter.queue)) {
       for await (const letters of this.#letters(queue, filter)) {
@@ -178,10 +184,7 @@ class AllDeadLetters implements DeadLetters {
 
   /** The letters that fit, a page at a time. */
   async *#letters(queue: string, filter: CheckedFilter): AsyncGenerator<DeadLetter[], void, undefined> {
-    for await (const { ids } of this.#shelf.walk(queue, 'oldest')) {
-      const filed = await this.#shelf.readAll(queue, ids);
-      yield filed.flatMap((one) => (one && fits(filter, one.letter) ? one.letter : []));
-    }
+    for await (const letters of this.#shelf.letters(queue)) yield letters.filter((letter) => fits(filter, letter));
   }
 
   /** The ids that are meant, the oldest first: all of them before the first is touched, so that acting does not disturb the walk. */

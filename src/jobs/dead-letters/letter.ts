@@ -115,8 +115,12 @@ export function wasCancelled(job: JobJson): boolean {
 
 /** The letter that a job of a dead-letter queue holds; undefined for a job that something else put there, or a copy. */
 export function readLetter(job: JobJson | undefined, id: string): DeadLetter | undefined {
-  if (!job) return undefined;
-  const letter = parseJson(job.data) as Partial<DeadLetter> | null | undefined;
+  return job && parseLetter(job.data, id);
+}
+
+/** Likewise, by the data alone. */
+export function parseLetter(data: string, id: string): DeadLetter | undefined {
+  const letter = parseJson(data) as Partial<DeadLetter> | null | undefined;
   const isLetter =
     typeof letter === 'object' &&
     letter?.id === id &&

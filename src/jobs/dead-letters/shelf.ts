@@ -8,10 +8,11 @@
 import type { JobJson } from 'bullmq';
 import { MillraceError } from '../../errors.ts';
 import { explainRedisError } from '../../redis/explain.ts';
+import { defineScript } from '../../redis/script.ts';
 import { nearest } from '../../schema.ts';
 import { deadQueueOf } from '../queue-names.ts';
 import type { OpenQueue, QueueSet } from '../queue-set.ts';
-import { readLetter, type DeadLetter } from './letter.ts';
+import { parseLetter, readLetter, type DeadLetter } from './letter.ts';
 
 /** A letter, and where it was when it was read. */
 export interface Filed {
@@ -34,6 +35,16 @@ export interface IdPage {
 }
 
 const PAGE = 50;
+/** Of a walk over all letters. */
+const LARGE_PAGE = 500;
+const PAGE_BYTES = 1_024 * 1_024;
+
+const readLetters = defineScript({
+  file: 'jobs/read-letters.lua',
+  keys: ['...letters'],
+  args: ['most'],
+  reply: (letters: string[]) => letters,
+});
 
 /** The dead letters of all queues, for reading. */
 export class Shelf {
@@ -70,6 +81,19 @@ export class Shelf {
     return Promise.all(ids.map((id) => this.read(queue, id)));
   }
 
+  /** All letters of the queue, the oldest first, some hundred at a time and fewer where they are large. */
+  async *letters(queue: string): AsyncGenerator<DeadLetter[], void, undefined> {
+    const dead = this.#dead(queue);
+    for await (const { ids } of this.walk(queue, 'oldest', undefined, LARGE_PAGE)) {
+      for (let left = ids; left.length > 0;) {
+        const places = { letters: left.map((id) => dead.key(id)) };
+        const read = await this.#ask(() => readLetters(this.#queues.client, places, { most: PAGE_BYTES }));
+        yield read.flatMap((data, index) => parseLetter(data, left[index] ?? '') ?? []);
+        left = left.slice(Math.max(1, read.length));
+      }
+    }
+  }
+
   /** When each of the jobs was filed, in milliseconds since 1970; undefined for those that are gone. */
   async times(queue: string, ids: readonly string[]): Promise<Array<number | undefined>> {
     const dead = this.#dead(queue);
@@ -91,13 +115,18 @@ export class Shelf {
   }
 
   /** Walks over the ids, from the newest or the oldest; after a place, if that letter is still there. */
-  async *walk(queue: string, first: 'newest' | 'oldest', after?: Place): AsyncGenerator<IdPage, void, undefined> {
+  async *walk(
+    queue: string,
+    first: 'newest' | 'oldest',
+    after?: Place,
+    size: number = PAGE,
+  ): AsyncGenerator<IdPage, void, undefined> {
     const dead = this.#dead(queue);
     const seen = new Set<string>();
     let last = after;
     for (;;) {
       const from = last?.index ?? 0;
-      const ids = await this.#page(dead, first, from, PAGE + 1);
+      const ids = await this.#page(dead, first, from, size + 1);
       if (last && ids[0] !== last.id) {
         const index: number | undefined = await this.#indexOf(dead, first, last.id);
         last = index === undefined ? undefined : { id: last.id, index };

@@ -29,7 +29,7 @@ const cursorSchema = z.tuple([
   z.number().min(0),
   z.string(),
   z.string().nullable(),
-  z.record(z.string(), z.record(z.string().regex(/^[0-6]$/), placeSchema)),
+  z.record(z.string(), z.record(z.string().regex(/^[0-7]$/), placeSchema)),
 ]);
 
 /** The cursor of a search that goes on from there. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { JobState } from '../inspect.ts';
 
-/** The states whose jobs can be listed. Cancelled jobs are in no list; `get(id)` tells of one for a day. */
+/** The states whose jobs can be listed; of cancelled ones the latest 10,000 of a queue, for a day. */
 export const SEARCHABLE_STATES = [
   'active',
   'waiting',
@@ -11,6 +11,7 @@ export const SEARCHABLE_STATES = [
   'waiting-children',
   'completed',
   'failed',
+  'cancelled',
 ] as const satisfies readonly JobState[];
 
 /** A state whose jobs can be listed. */
@@ -54,7 +55,7 @@ export interface JobSummary {
   /** When the latest attempt began. */
   startedAt?: number;
   finishedAt?: number;
-  /** How it failed the last time. */
+  /** How it failed the last time, secrets masked, or why it was cancelled. */
   reason?: string;
   /** The size of its input as JSON. */
   inputBytes: number;

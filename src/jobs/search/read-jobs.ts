@@ -1,8 +1,10 @@
 /** Jobs, as a search reads them: no more of each than a list shows. */
 import { wellFormed } from '../../describe-error.ts';
 import type { Batch } from '../../redis/batch.ts';
+import type { RedisClient } from '../../redis/clients.ts';
 import { defineScript } from '../../redis/script.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
+import { hideSecrets } from '../hide-secrets.ts';
 import type { OpenQueue } from '../queue-set.ts';
 import type { CheckedFilter, JobSummary, SearchableState } from './filter.ts';
 import { maskJson } from './masked-json.ts';
@@ -43,16 +45,26 @@ export interface Looks {
   isCut: boolean;
 }
 
+/** Which jobs are read. */
+export interface Order {
+  queue: OpenQueue;
+  state: SearchableState;
+  ids: readonly string[];
+  keyOf: (id: string) => string;
+  /** Bytes of inputs. */
+  most: number;
+}
+
 /** Reads jobs of a queue that were seen in a state, until the inputs have so many bytes; the answer comes with the batch's. */
 export async function lookAt(
   batch: Batch,
-  { queue, state, ids, most }: { queue: OpenQueue; state: SearchableState; ids: readonly string[]; most: number },
+  { queue, state, ids, keyOf, most }: Order,
   { filter, toMs, secrets }: Query,
 ): Promise<Looks> {
   const { from = 0, names = [], text } = filter;
   const { bytes, jobs } = await batch.run(
     readJobs,
-    { jobs: ids.map((id) => queue.key(id)) },
+    { jobs: ids.map(keyOf) },
     {
       fromMs: from,
       toMs,
@@ -64,23 +76,55 @@ export async function lookAt(
   );
   const needle = text?.toLowerCase();
   let isCut = false;
-  const found = jobs.map((raw, index): JobSummary | undefined => {
-    const id = ids[index];
-    if (raw.length === 0 || id === undefined) return undefined;
-    const [name, , , , , , , inputBytes, sent] = raw;
-    const shown = maskJson(withoutHalfChar(sent), secrets.get(name) ?? []);
-    if (needle !== undefined && !id.toLowerCase().includes(needle) && !shown.toLowerCase().includes(needle)) {
-      isCut ||= inputBytes > Buffer.byteLength(sent);
-      return undefined;
-    }
-    return summaryOf(raw, { id, queue: queue.name, state, inputText: cutAt(shown, SHOWN_CHARS) });
-  });
+  const found = await Promise.all(
+    jobs.map(async (raw, index): Promise<JobSummary | undefined> => {
+      const id = ids[index];
+      if (raw.length === 0 || id === undefined) return undefined;
+      const [name, , , , , , reason, inputBytes, sent] = raw;
+      const fits = (shown: string): boolean =>
+        needle === undefined || id.toLowerCase().includes(needle) || shown.toLowerCase().includes(needle);
+      const paths = secrets.get(name) ?? [];
+      const plain = maskJson(withoutHalfChar(sent), paths);
+      const read = Buffer.byteLength(sent);
+      const hide = fits(plain)
+        ? await hiding(queue.redis, keyOf(id), { sent, isWhole: inputBytes <= read, paths })
+        : asIs;
+      const shown = hide(plain);
+      if (!fits(shown)) {
+        isCut ||= inputBytes > read;
+        return undefined;
+      }
+      // What a reason quotes of an input that was not read is not known.
+      const told = read === 0 && paths.length > 0 ? '' : hide(reason);
+      return summaryOf(raw, { id, queue: queue.name, state, reason: told, inputText: cutAt(shown, SHOWN_CHARS) });
+    }),
+  );
   return { bytes, jobs: found, isCut };
 }
 
+const asIs = (text: string): string => text;
+
+/**
+ * What hides the secret values wherever else they stand. The whole input tells them: where the beginning of it only was sent, it is fetched, as
+ * it has few jobs that fit and was read by the script before.
+ */
+async function hiding(
+  client: RedisClient,
+  key: string,
+  { sent, isWhole, paths }: { sent: string; isWhole: boolean; paths: readonly string[] },
+): Promise<(text: string) => string> {
+  if (paths.length === 0 || sent === '') return asIs;
+  const text = isWhole ? sent : ((await client.hget(key, 'data')) ?? sent);
+  try {
+    return hideSecrets(JSON.parse(text), paths);
+  } catch {
+    return asIs; // No JSON, so no path leads to a secret.
+  }
+}
+
 function summaryOf(
-  [name, enqueuedAt, startedAt, finishedAt, made, options, reason, inputBytes]: Exclude<Raw, []>,
-  { inputText, ...seen }: Pick<JobSummary, 'id' | 'queue' | 'state' | 'inputText'>,
+  [name, enqueuedAt, startedAt, finishedAt, made, options, , inputBytes]: Exclude<Raw, []>,
+  { reason, inputText, ...seen }: Pick<JobSummary, 'id' | 'queue' | 'state' | 'inputText'> & { reason: string },
 ): JobSummary {
   const stored = optionsOf(options);
   return {

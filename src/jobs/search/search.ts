@@ -140,9 +140,8 @@ class Search {
 
   async #sourcesOf(names: readonly string[]): Promise<Source[][]> {
     const { filter } = this.#query;
-    const counts = await Promise.allSettled(
-      names.map((name) => this.#queues.get(name).queue.getJobCounts(...filter.states)),
-    );
+    const { keys } = this.#queues;
+    const counts = await Promise.allSettled(names.map((name) => this.#countsOf(name)));
     const failed = counts.find((count) => count.status === 'rejected');
     if (failed) this.#isWhole = false;
     if (failed && counts.every(({ status }) => status === 'rejected')) throw failed.reason;
@@ -152,8 +151,19 @@ class Search {
       const places = this.#progress.places.get(name);
       return filter.states
         .filter((state) => (count.value[state] ?? 0) > 0)
-        .map((state) => new Source(this.#queues.get(name), state, filter, places?.get(state)));
+        .map((state) => new Source(this.#queues.get(name), state, { keys, filter, place: places?.get(state) }));
     });
+  }
+
+  /** How many jobs the queue has in each of the states; BullMQ knows of no cancelled ones. */
+  async #countsOf(name: string): Promise<Partial<Record<string, number>>> {
+    const { states } = this.#query.filter;
+    const known = states.filter((state) => state !== 'cancelled');
+    const [counts, cancelled] = await Promise.all([
+      known.length === 0 ? {} : this.#queues.get(name).queue.getJobCounts(...known),
+      known.length === states.length ? 0 : this.#queues.client.zcard(this.#queues.keys.cancelledList(name)),
+    ]);
+    return { ...counts, cancelled };
   }
 
   /** Takes the newest of what the sources know, once each knows its next one. */

@@ -6,6 +6,7 @@
  * how many of that score have been passed.
  */
 import type { Batch } from '../../redis/batch.ts';
+import type { JobKeys } from '../queue-names.ts';
 import type { OpenQueue } from '../queue-set.ts';
 import type { CheckedFilter, JobSummary, SearchableState } from './filter.ts';
 import { lookAt, type Query } from './read-jobs.ts';
@@ -16,7 +17,7 @@ export type Place = [index: number, lastId: string] | [score: string, passed: nu
 const KEYS: Partial<Record<SearchableState, string>> = { waiting: 'wait' };
 const IS_LIST: ReadonlySet<SearchableState> = new Set(['waiting', 'active']);
 /** Ordered by their end, before which they were enqueued. */
-const BY_END: ReadonlySet<SearchableState> = new Set(['completed', 'failed']);
+const BY_END: ReadonlySet<SearchableState> = new Set(['completed', 'failed', 'cancelled']);
 /** By how much the clocks of whoever enqueued and of the worker may differ. */
 const CLOCKS_DIFFER_MS = 300_000;
 /** Farther from the head of a list nobody looks for the job that a page ended with. */
@@ -44,6 +45,7 @@ export class Source {
   /** Nothing more can be read. */
   hasEnded = false;
   readonly #key: string;
+  readonly #keyOf: (id: string) => string;
   readonly #lowest: string;
   readonly #found: Found[] = [];
   #place: Place | undefined;
@@ -53,10 +55,17 @@ export class Source {
   #areLast = false;
   #isResumed: boolean;
 
-  constructor(queue: OpenQueue, state: SearchableState, filter: CheckedFilter, place: Place | undefined) {
+  constructor(
+    queue: OpenQueue,
+    state: SearchableState,
+    { keys, filter, place }: { keys: JobKeys; filter: CheckedFilter; place: Place | undefined },
+  ) {
     this.queue = queue;
     this.state = state;
-    this.#key = queue.key(KEYS[state] ?? state);
+    // What is left of a cancelled job is ours, and BullMQ's no more.
+    const isOurs = state === 'cancelled';
+    this.#key = isOurs ? keys.cancelledList(queue.name) : queue.key(KEYS[state] ?? state);
+    this.#keyOf = (id) => (isOurs ? keys.cancelled(queue.name, id) : queue.key(id));
     this.#lowest = BY_END.has(state) && filter.from !== undefined ? String(filter.from - CLOCKS_DIFFER_MS) : '-inf';
     this.#place = place;
     this.#isResumed = place !== undefined && IS_LIST.has(state);
@@ -107,7 +116,8 @@ export class Source {
   ): Promise<{ jobs: number; bytes: number; isCut: boolean }> {
     if (this.#ids.length === 0) return { jobs: 0, bytes: 0, isCut: false };
     const ids = this.#ids.map(({ id }) => id);
-    const { jobs, bytes, isCut } = await lookAt(batch, { queue: this.queue, state: this.state, ids, most }, query);
+    const order = { queue: this.queue, state: this.state, ids, keyOf: this.#keyOf, most };
+    const { jobs, bytes, isCut } = await lookAt(batch, order, query);
     for (const [index, { id, after }] of this.#ids.slice(0, jobs.length).entries()) {
       const job = jobs[index];
       if (job && isNew(this.queue.name, id)) this.#found.push({ job, before: this.#place });

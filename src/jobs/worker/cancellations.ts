@@ -2,7 +2,7 @@
  * What a worker knows and writes of cancelled jobs.
  *
  * An order to cancel is told on a channel, and stands as a mark until the job has ended, for workers that did not hear it. What is left
- * of a cancelled job is its trace, for a day.
+ * of a cancelled job is its trace, for a day. It has the fields of the job that it was, so that a search reads it as any other job.
  */
 import type { Job } from 'bullmq';
 import { attemptHistory } from '../attempt-history.ts';
@@ -11,11 +11,21 @@ import type { Clock } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
+import { defineScript, type PreparedCall } from '../../redis/script.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import type { JobKeys } from '../queue-names.ts';
 
 /** How long it is told of a job that it was cancelled. */
 export const CANCELLED_TTL_MS = 86_400_000;
+/** Of a queue, the latest that a search finds; `get(id)` tells of all. */
+const MOST_LISTED = 10_000;
+
+const leaveTrace = defineScript({
+  file: 'jobs/leave-trace.lua',
+  keys: ['trace', 'list'],
+  args: ['id', 'ttlMs', 'most', '...facts'],
+  reply: (left: number) => left === 1,
+});
 
 /** What is left of a cancelled job. */
 export interface CancelledJob {
@@ -71,7 +81,8 @@ export class Cancellations {
   async record(queue: string, job: Job, reason: string): Promise<void> {
     const record = recordOf(queue, job, reason, this.#clock.wallMs());
     try {
-      await this.#client.set(this.#keys.cancelled(queue, record.id), JSON.stringify(record), 'PX', CANCELLED_TTL_MS);
+      const { keys, args } = layOut(this.#keys, record);
+      await leaveTrace(this.#client, keys, args);
     } catch (error) {
       this.#log.warn({ jobId: record.id, err: error }, 'cancelled job left no trace'); // It is cancelled all the same.
     }
@@ -106,5 +117,54 @@ export function recordOf(queue: string, job: Job, reason: string, nowMs: number)
       stalls: job.stalledCounter,
       withoutLast: job.token !== undefined, // A worker holds it: the attempt that is cancelled.
     }).attempts,
+  };
+}
+
+/** Leaves the trace, as a part of a transaction. */
+export function traceOf(keys: JobKeys, record: CancelledJob): PreparedCall<boolean> {
+  const { keys: places, args } = layOut(keys, record);
+  return leaveTrace.prepare(places, args);
+}
+
+function layOut(keys: JobKeys, record: CancelledJob) {
+  const { id, name, queue, input, version, reason, enqueuedAt, cancelledAt, attemptsMade, attempts, history } = record;
+  const facts = {
+    name,
+    data: JSON.stringify(input) ?? 'null',
+    opts: JSON.stringify({ v: version, attempts }),
+    timestamp: enqueuedAt,
+    finishedOn: cancelledAt,
+    atm: attemptsMade,
+    failedReason: reason,
+    history: JSON.stringify(history),
+  };
+  return {
+    keys: { trace: keys.cancelled(queue, id), list: keys.cancelledList(queue) },
+    args: { id, ttlMs: CANCELLED_TTL_MS, most: MOST_LISTED, facts: Object.entries(facts).flat() },
+  };
+}
+
+/** The record that a trace holds; undefined where there is none. */
+export async function readTrace(
+  client: RedisClient,
+  keys: JobKeys,
+  queue: string,
+  id: string,
+): Promise<CancelledJob | undefined> {
+  const { name, data = 'null', opts = '{}', ...rest } = await client.hgetall(keys.cancelled(queue, id));
+  if (name === undefined) return undefined;
+  const { v = 1, attempts = 1 } = JSON.parse(opts) as StoredOptions;
+  return {
+    id,
+    name,
+    queue,
+    input: JSON.parse(data) as unknown,
+    version: v,
+    reason: rest['failedReason'] ?? '',
+    enqueuedAt: Number(rest['timestamp']),
+    cancelledAt: Number(rest['finishedOn']),
+    attemptsMade: Number(rest['atm']),
+    attempts,
+    history: JSON.parse(rest['history'] ?? '[]') as AttemptRecord[],
   };
 }

@@ -1,4 +1,5 @@
 /** Who works on the same jobs at the same time does it once. */
+import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { startForFile } from '../../contract/topologies.ts';
 import { ownedByTest } from '../../support/owned.ts';
@@ -11,8 +12,9 @@ describe.each(['standalone', 'cluster'] as const)('on %s', (topology) => {
 
   test('three movers make one letter of each job', async () => {
     const moved: string[] = [];
+    const prefix = randomUUID();
     const movers = [0, 1, 2].map(() =>
-      own(new Graves(running().redis, { prefix: 'three', onMoved: ({ jobId }) => moved.push(jobId) })),
+      own(new Graves(running().redis, { prefix, onMoved: ({ jobId }) => moved.push(jobId) })),
     );
     const [first] = movers as [Graves];
     for (const id of ids) await first.fail({ id });
@@ -28,7 +30,8 @@ describe.each(['standalone', 'cluster'] as const)('on %s', (topology) => {
   });
 
   test('three who redrive, and one who discards, neither double nor lose a job', async () => {
-    const all = [0, 1, 2, 3].map(() => own(new Graves(running().redis, { prefix: 'four' })));
+    const prefix = randomUUID();
+    const all = [0, 1, 2, 3].map(() => own(new Graves(running().redis, { prefix })));
     const [first, , , last] = all as [Graves, Graves, Graves, Graves];
     for (const id of ids) await first.fail({ id });
     await Promise.all(ids.map((id) => first.mover.moved('mail', id)));
@@ -47,8 +50,9 @@ describe.each(['standalone', 'cluster'] as const)('on %s', (topology) => {
   });
 
   test('a job that an operator retries while it is moved is either retried or dead', async () => {
-    const movers = own(new Graves(running().redis, { prefix: 'retry' }));
-    const operator = own(new Graves(running().redis, { prefix: 'retry' }));
+    const prefix = randomUUID();
+    const movers = own(new Graves(running().redis, { prefix }));
+    const operator = own(new Graves(running().redis, { prefix }));
     for (const id of ids.slice(0, 40)) await movers.fail({ id });
     const { queue } = operator.queues.get('mail');
     const retried = ids.slice(0, 40).map(async (id) => (await queue.getJob(id))?.retry('failed').catch(() => 'late'));

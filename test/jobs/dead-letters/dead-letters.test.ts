@@ -105,6 +105,31 @@ describe('looking', () => {
     expect(await all.letters.get(missing?.sample ?? '')).toMatchObject({ contract: 'mail.send' });
   });
 
+  test('clusters tell no secret of a contract that is known, and come to the same count in pages of any size', async () => {
+    const own = new Graves(running().redis, {
+      letters: { secrets: async () => new Map([['mail.send', ['password']]]) },
+    });
+    const large = 'x'.repeat(700_000);
+    const doomed = ['ann', 'bob', 'eve'].map((user) => ({
+      id: user,
+      name: 'mail.send',
+      data: { user, password: 'hunter two', large },
+      error: new Error('hunter two is wrong'),
+    }));
+    await bury(own, doomed);
+    await bury(own, [
+      { id: 'plain', name: 'mail.digest', data: { password: 'hunter two' }, error: new Error('hunter two') },
+    ]);
+    const seen: number[] = [];
+    const clusters = await own.letters.clusters({ onProgress: ({ read }) => seen.push(read) });
+    expect(clusters.map(({ count, message }) => [count, message])).toEqual([
+      [3, '[secret] is wrong'],
+      [1, 'hunter two'],
+    ]);
+    expect(seen.length).toBeGreaterThan(1); // Large letters are not read together.
+    await own.close();
+  });
+
   test('gets a letter of any queue, or of one', async () => {
     expect(await all.letters.get('b1~0')).toMatchObject({ queue: 'billing' });
     expect(await all.letters.get('b1~0', { queue: 'mail' })).toBeUndefined();

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { systemClock, type Clock } from '../../../src/clock.ts';
 import { Reconciler, type ReconcilerOptions } from '../../../src/jobs/dead-letters/reconciler.ts';
@@ -69,7 +70,8 @@ test('runs again and again, once started, and may be started and stopped in any 
 });
 
 test('several at once move each job once', async () => {
-  const all = [0, 1, 2].map(() => own(new Graves(running().redis, { prefix: 'several' })));
+  const prefix = randomUUID();
+  const all = [0, 1, 2].map(() => own(new Graves(running().redis, { prefix })));
   for (let index = 0; index < 60; index++) await all[0]?.fail({ id: `m${index}` });
   const rounds = await Promise.all(all.map((one) => reconciler(one).round()));
   expect(rounds.reduce((sum, { outcomes }) => sum + outcomes.moved, 0)).toBe(60);

@@ -1,0 +1,12 @@
+/** The input of a job, as its page and that of its dead letter show it. */
+import { Json } from '../view/components.tsx';
+
+/** Mask secrets before. */
+export function Input({ value, hasSecrets }: { value: unknown; hasSecrets: boolean }) {
+  return (
+    <>
+      <Json label="Input" value={value} />
+      {hasSecrets && <p class="hint">What its contract calls secret is masked.</p>}
+    </>
+  );
+}
