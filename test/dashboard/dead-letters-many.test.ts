@@ -1,5 +1,6 @@
 /** A hundred thousand dead letters: pages read a bounded part of them, and the clusters are counted beside. */
 import { beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { bury, warmUp, workOn } from './letters.ts';
 import { ownedDashboards, ownedPlatform } from './support.ts';
 
@@ -44,6 +45,23 @@ test('the first page is there while the clusters are counted, and a text is look
   const further = await viewer.get(next.replaceAll('&amp;', '&'));
   expect(shownIn(further.body)).toMatch(/^0 shown, 1,0\d\d looked at$/);
   expect(next).not.toBe(/rel="next" href="([^"]+)"/.exec(further.body)?.[1]);
+});
+
+test('the first page comes within 300 ms, and pages take no memory that stays', async () => {
+  const { browserAs } = await open();
+  const viewer = await browserAs('viewer');
+  await viewer.get('/dead-letters');
+  const before = process.memoryUsage().rss;
+  const timesMs: number[] = [];
+  for (let look = 0; look < 20; look++) {
+    const start = systemClock.monotonicMs();
+    await viewer.get('/dead-letters');
+    timesMs.push(systemClock.monotonicMs() - start);
+  }
+  // The quickest, because other tests share the machine; to read all of them takes many seconds.
+  expect(Math.min(...timesMs)).toBeLessThan(300);
+  // Of a hundred thousand letters in memory this would not hold.
+  expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1_048_576);
 });
 
 function shownIn(body: string): string | undefined {

@@ -77,9 +77,13 @@ export class Cancellations {
     return reasons;
   }
 
-  /** Leaves a trace of the job, which BullMQ is about to remove. */
-  async record(queue: string, job: Job, reason: string): Promise<void> {
-    const record = recordOf(queue, job, reason, this.#clock.wallMs());
+  /**
+   * Leaves a trace of the job, which BullMQ is about to remove.
+   *
+   * @param attempt The one that was cancelled, as BullMQ would be told of it.
+   */
+  async record(queue: string, job: Job, reason: string, attempt: Error): Promise<void> {
+    const record = recordOf(queue, job, reason, this.#clock.wallMs(), attempt);
     try {
       const { keys, args } = layOut(this.#keys, record);
       await leaveTrace(this.#client, keys, args);
@@ -99,7 +103,8 @@ export class Cancellations {
 }
 
 /** What is kept of a cancelled job. */
-export function recordOf(queue: string, job: Job, reason: string, nowMs: number): CancelledJob {
+export function recordOf(queue: string, job: Job, reason: string, nowMs: number, attempt?: Error): CancelledJob {
+  const traces = attempt?.stack === undefined ? [] : [attempt.stack];
   const stored: StoredOptions = job.opts;
   return {
     id: job.id ?? '',
@@ -112,10 +117,10 @@ export function recordOf(queue: string, job: Job, reason: string, nowMs: number)
     cancelledAt: nowMs,
     attemptsMade: job.attemptsMade,
     attempts: job.opts.attempts ?? 1,
-    history: attemptHistory(job.stacktrace ?? [], {
+    history: attemptHistory([...(job.stacktrace ?? []), ...traces], {
       attemptsStarted: job.attemptsStarted,
       stalls: job.stalledCounter,
-      withoutLast: job.token !== undefined, // A worker holds it: the attempt that is cancelled.
+      withoutLast: !attempt && job.token !== undefined, // A worker holds it.
     }).attempts,
   };
 }

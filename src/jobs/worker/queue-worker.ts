@@ -298,7 +298,7 @@ export class QueueWorker {
         return handBack(job, host); // Refused by BullMQ if the lease is really gone, which is as well.
       case 'cancelled':
         meter.outcome('cancelled');
-        return this.#cancel(job, attempt, attempt.interruption.error);
+        return this.#cancel(job, attempt, attempt.interruption.error, route);
       case 'timeout':
         throw this.#failure(attempt.interruption.error, 'timeout', job, attempt, route);
       case undefined: {
@@ -310,8 +310,9 @@ export class QueueWorker {
     }
   }
 
-  async #cancel(job: Job, attempt: Attempt, error: MillraceError): Promise<unknown> {
-    await this.#cancellations.record(this.name, job, String(error.facts['reason']));
+  async #cancel(job: Job, attempt: Attempt, error: MillraceError, route: Route | undefined): Promise<unknown> {
+    const failure = this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, route);
+    await this.#cancellations.record(this.name, job, String(error.facts['reason']), failure);
     this.#cancelled.add(job);
     this.#options.host.log.info({ jobId: job.id, job: job.name, queue: this.name }, error.message);
     if (!job.parent) {
@@ -320,7 +321,7 @@ export class QueueWorker {
     }
     // Its parent must hear of it as of a child that failed; nothing of it is left in the failed set.
     job.opts.removeOnFail = NONE_KEPT;
-    throw this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, undefined);
+    throw failure;
   }
 
   #failure(thrown: unknown, outcome: AttemptOutcome, job: Job, attempt: Attempt, route: Route | undefined): Error {

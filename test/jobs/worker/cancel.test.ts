@@ -156,7 +156,8 @@ describe('a job that runs in another process', () => {
     let reason: unknown;
     worker.work({
       handlers: [
-        handle(contract, async (_input, { signal }) => {
+        handle(contract, async (_input, { signal, log }) => {
+          log.info('halfway');
           try {
             await untilAborted(signal);
           } catch (error) {
@@ -170,7 +171,11 @@ describe('a job that runs in another process', () => {
     await isIn(other, id, 'active');
     expect(await other.jobs.cancel(id, { reason: 'not needed' })).toEqual({ status: 'cancelled' });
     expect(reason).toMatchObject({ code: 'JOB_CANCELLED', facts: { jobId: id, reason: 'not needed' } });
-    expect(await other.jobs.get(id)).toMatchObject({ state: 'cancelled', reason: 'not needed', attemptsMade: 0 });
+    const left = await other.jobs.get(id);
+    expect(left).toMatchObject({ state: 'cancelled', reason: 'not needed', attemptsMade: 0 });
+    const attempt = { attempt: 1, outcome: 'cancelled', worker: expect.any(String), startedAt: expect.any(Number) };
+    expect(left?.history).toEqual([expect.objectContaining(attempt)]);
+    expect(JSON.stringify(left?.history[0]?.log)).toContain('halfway');
     expect(await other.jobs.counts('stop')).toMatchObject({ active: 0, failed: 0, completed: 0, dead: 0 });
     expect(worker.dead).toEqual([]);
     expect(await marksOf(worker)).toEqual({});
