@@ -89,6 +89,8 @@ export interface IndexParts {
 
 /** Documents that are read, embedded and written together. */
 const BATCH = 128;
+/** While Redis works on one, the next one is read, embedded and laid out. */
+const BATCHES_UNDER_WAY = 2;
 
 /** An index of documents. */
 export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
@@ -130,23 +132,25 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
   ): Promise<UpsertReport> {
     const version = await this.#version();
     const failureBefore = version.engine.lastFailure;
-    const outcomes: UpsertOutcome[] = [];
+    const outcomes: UpsertOutcome[][] = [];
     let batch = new Map<string, PreparedDocument>();
     let places: Array<string | UpsertOutcome> = [];
     /** What is being written while the next documents are prepared. */
-    let underWay: Promise<void> | undefined;
+    const underWay: Array<{ ids: ReadonlyMap<string, unknown>; written: Promise<void> }> = [];
     const flush = async (): Promise<void> => {
       const [targets, tellOf] = [batch, places];
       [batch, places] = [new Map(), []];
-      await underWay;
-      underWay = (async () => {
-        const written = await this.#upserts.write([...targets.values()], signal);
-        const byId = new Map(written.map((outcome) => [outcome.id, outcome]));
-        outcomes.push(
-          ...tellOf.map((place) => (typeof place === 'string' ? (byId.get(place) as UpsertOutcome) : place)),
-        );
+      const isRepeated = ([id]: readonly [string, unknown]): boolean => underWay.some(({ ids }) => ids.has(id));
+      while (underWay.length >= BATCHES_UNDER_WAY || [...targets].some(isRepeated)) await underWay.shift()?.written;
+      const told: UpsertOutcome[] = [];
+      outcomes.push(told);
+      const written = (async () => {
+        const ended = await this.#upserts.write([...targets.values()], signal);
+        const byId = new Map(ended.map((outcome) => [outcome.id, outcome]));
+        told.push(...tellOf.map((place) => (typeof place === 'string' ? (byId.get(place) as UpsertOutcome) : place)));
       })();
-      underWay.catch(() => undefined); // Whoever awaits it meets its failure.
+      written.catch(() => undefined); // Whoever awaits it meets its failure.
+      underWay.push({ ids: targets, written });
     };
     for await (const item of items) {
       const prepared = this.#prepare(version, item);
@@ -159,8 +163,8 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
       }
     }
     await flush();
-    await underWay;
-    const report = reportOf(await this.#settled(outcomes, failureBefore, signal));
+    for (const { written } of underWay) await written;
+    const report = reportOf(await this.#settled(outcomes.flat(), failureBefore, signal));
     for (const status of ['added', 'updated', 'unchanged', 'failed'] as const)
       this.#parts.meter.upserted(status, report[status]);
     return report;

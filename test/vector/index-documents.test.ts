@@ -1,6 +1,7 @@
 /** Documents into an index and out of it. */
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { textChunker } from '../../src/vector/chunker.ts';
 import type { VectorIndex } from '../../src/vector/vector-index.ts';
 import { failureOf } from '../support/failures.ts';
@@ -114,6 +115,25 @@ test('writers of one document do not mix its chunks', async () => {
   );
   expect(reports.map(({ failed }) => failed)).toEqual(reports.map(() => 0));
   expect(await keysOf('writers')).toEqual({ index: 3, vectors: 81, texts: 81, manifests: 2, lists: 1 });
+});
+
+test('of documents with one id the later one stays, though the earlier one takes longer, and each has its outcome in its place', async () => {
+  const embed = async (texts: readonly string[]): Promise<Float32Array[]> => {
+    await systemClock.sleep(100);
+    return texts.map(() => Float32Array.of(1, 0));
+  };
+  const index = fresh().index({ name: 'again', embedder: { id: 'slow', dimensions: 2, embed } });
+  const others = Array.from({ length: 400 }, (_none, at) => ({ id: `other-${at}`, vector: [1, at + 1] }));
+  const items = [{ id: 'one', text: 'the earlier one' }, ...others, { id: 'one', vector: [0, 1] }];
+  items.splice(150, 0, { id: 'one', vector: [1, 1] });
+  const { outcomes } = await index.upsert(items);
+  expect(outcomes.map(({ id }) => id)).toEqual(items.map(({ id }) => id));
+  expect(outcomes.filter(({ id }) => id === 'one').map(({ status }) => status)).toEqual([
+    'added',
+    'updated',
+    'updated',
+  ]);
+  expect(await index.upsert(items.slice(-1))).toMatchObject({ unchanged: 1 });
 });
 
 test('one document that is wrong does not take the others with it, and each is told why', async () => {
