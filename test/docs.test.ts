@@ -1,15 +1,13 @@
 /** The programs in README, docs and examples run as they stand. */
-import { execFile } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { compilePrograms } from './support/compiled.ts';
 import { temporaryFolder } from './support/folders.ts';
+import { ownedHost } from './support/host.ts';
 import { startRedis, type TestServer } from './support/servers.ts';
 
-const run = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
 // Inside the compiled package, so that `import ... from 'millrace'` means this package.
 const folder = join(inject('compiled'), 'programs');
@@ -51,6 +49,7 @@ const programs = [...docs.flatMap(programsIn), ...examples];
 
 describe('programs in the docs', () => {
   const data = temporaryFolder();
+  const run = ownedHost();
   let server: TestServer;
   beforeAll(async () => {
     [server] = await Promise.all([startRedis(), compilePrograms(folder)]);
@@ -59,7 +58,7 @@ describe('programs in the docs', () => {
 
   test.each(programs)('$title runs to its end', async ({ name }) => {
     const env = { ...process.env, REDIS_URL: server.url, MILLRACE_DATA: data };
-    const { stderr } = await run(process.execPath, [join(folder, `${name}.js`)], { cwd: root, env });
-    expect(stderr).toBe('');
+    const { code, err } = await run({ file: join(folder, `${name}.js`), args: [], cwd: root, env });
+    expect([code, err]).toEqual([0, '']);
   });
 });

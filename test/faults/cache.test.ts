@@ -13,7 +13,7 @@ import { isLong } from './scene.ts';
 const own = ownedByTest();
 const cacheOf = ownedCaches();
 const CALLERS = 1_000;
-const ROUNDS = isLong ? 20 : 2;
+const ROUNDS = isLong ? 20 : 1;
 
 interface Asked {
   loads: number;

@@ -8,7 +8,7 @@ import { isLong, setScene, type Scene } from './scene.ts';
 import { PATIENCE_MS, type PoolWorker } from './pool.ts';
 
 const own = ownedByTest();
-const ROUNDS = isLong ? 200 : 6;
+const ROUNDS = isLong ? 200 : 4;
 const WORKERS = 3;
 /** Between two kills there are up to so many runs, so that work is done too, and each kill meets other ones. */
 const MOST_RUNS = 40;

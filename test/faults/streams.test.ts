@@ -17,7 +17,7 @@ import { faultStream, type StreamProcess } from '../support/fault-stream.ts';
 const isLong = process.env['FAULTS'] === 'long';
 const PATIENCE_MS = 60_000;
 const own = ownedByTest();
-const ROUNDS = isLong ? 200 : 5;
+const ROUNDS = isLong ? 200 : 3;
 const PROCESSES = 3;
 /** Slots, and what is done but not acknowledged yet. */
 const MOST_DONE_AGAIN = 60;
@@ -209,7 +209,7 @@ test('a Redis that is killed under load and comes back has lost nothing', async 
   await scene.start();
   await scene.start();
   const publishing = load(scene, (n) => (n % 20 === 0 ? 'fail' : 'work'));
-  for (let round = 0; round < (isLong ? 30 : 2); round++) {
+  for (let round = 0; round < (isLong ? 30 : 1); round++) {
     await scene.goesOn();
     await scene.server.kill();
     await scene.server.startAgain();

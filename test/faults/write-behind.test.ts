@@ -14,7 +14,7 @@ import { isLong } from './scene.ts';
 import type { WriteBehindProcess } from './write-behind-process.ts';
 
 const own = ownedByTest();
-const ROUNDS = isLong ? 60 : 4;
+const ROUNDS = isLong ? 60 : 2;
 const PROCESSES = 3;
 const KEYS = 8;
 
@@ -133,7 +133,7 @@ test(`${ROUNDS} rounds of kill -9 lose no accepted change, and none is overtaken
 test('a process that is paused past its lease in the middle of a save changes nothing that its successor did', async () => {
   const rows = await setRows(true);
   const [first, second] = [await rows.start(true), await rows.start(true)];
-  for (let round = 0; round < (isLong ? 20 : 2); round++) {
+  for (let round = 0; round < (isLong ? 20 : 1); round++) {
     await goesOn(rows.database, [first, second]);
     const isSaving = ({ noted }: Running): boolean => noted('saving').length > noted('saved').length;
     const paused = await eventually(() => {
@@ -155,7 +155,7 @@ test('a process that is paused past its lease in the middle of a save changes no
 test('a Redis that is killed and comes back has every accepted change', async () => {
   const rows = await setRows(false);
   const living = [await rows.start(true), await rows.start(true)];
-  for (let round = 0; round < (isLong ? 20 : 2); round++) {
+  for (let round = 0; round < (isLong ? 20 : 1); round++) {
     await goesOn(rows.database, living);
     await rows.redis.kill();
     await rows.redis.startAgain();

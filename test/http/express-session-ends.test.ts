@@ -94,10 +94,11 @@ describe('what was ended', () => {
   });
 
   test('is remembered for the time of the tombstone, and no longer', async () => {
-    const { store, connections } = await serve({ tombstone: '70s', prefix: 't-tombstone' });
+    const prefix = freshPrefix();
+    const { store, connections } = await serve({ tombstone: '70s', prefix });
     await store.set('one', newSession());
     await store.destroy('one');
-    const [key = ''] = await server.ask((redis) => redis.keys('t-tombstone:*'));
+    const [key = ''] = await server.ask((redis) => redis.keys(`${prefix}:*`));
     expect(await connections.commands().hgetall(key)).toEqual({ ended: '1' });
     expect(await connections.commands().pttl(key)).toSatisfy((ms: number) => ms > 50_000 && ms <= 70_000);
     await store.destroy('one'); // Nothing is there by now, and it stays known as long.
@@ -105,9 +106,10 @@ describe('what was ended', () => {
   });
 
   test('and never was is remembered only as long as a save of it can be under way', async () => {
-    const { store, connections } = await serve({ prefix: 't-stranger', deadline: '3s' });
+    const prefix = freshPrefix();
+    const { store, connections } = await serve({ prefix, deadline: '3s' });
     await store.destroy('one');
-    const [key = ''] = await server.ask((redis) => redis.keys('t-stranger:*'));
+    const [key = ''] = await server.ask((redis) => redis.keys(`${prefix}:*`));
     expect(await connections.commands().pttl(key)).toSatisfy((ms: number) => ms > 5_000 && ms <= 15_000);
     await store.set('one', newSession());
     expect(await store.get('one')).toBeNull();

@@ -1,4 +1,5 @@
 /** The list of all locks that are held or waited for, as operators see it. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LockListing, ListedLock } from '../../src/lock/list.ts';
 import type { Locks } from '../../src/lock/locks.ts';
@@ -84,7 +85,7 @@ describe.each<[string, () => RedisOptions]>([
 });
 
 test('it looks at so many keys and no more, and says that it is not whole', async () => {
-  const { locks, connections } = locksOf({ url: server.url }, { prefix: 'crowded', deadline: '20s' });
+  const { locks, connections } = locksOf({ url: server.url }, { prefix: `crowded-${randomUUID()}`, deadline: '20s' });
   const client = connections.commands();
   const populate = "for at = 1, 30000 do redis.call('SET', ARGV[1] .. at, '') end";
   for (const part of ['a', 'b', 'c', 'd']) await client.eval(populate, 0, `other:${part}:`);

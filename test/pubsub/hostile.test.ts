@@ -1,4 +1,5 @@
 /** What anybody can say who may PUBLISH: none of it may throw in the socket's callback, reach a handler, or spoil what comes after it. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
@@ -90,14 +91,17 @@ test('on the channel and in the ring of a reliable topic is passed over', async 
 });
 
 test('a position that nobody has said deafens nobody', async () => {
-  const { pubsub, connections } = pubsubOf({ url: server.url }, { prefix: 'forged' });
+  const prefix = `forged-${randomUUID()}`;
+  const { pubsub, connections } = pubsubOf({ url: server.url }, { prefix });
   const mine = heardBy();
   await live(pubsub.subscribe(ledger, mine.handler, { onGap: mine.onGap }));
   const { position: last = '' } = await pubsub.publish(ledger.at('a'), { n: 1 });
   await eventually(() => expect(mine.heard).toEqual([1]));
   const forge = async (aheadMs: number, before: string): Promise<unknown> => {
     const place = `${systemClock.wallMs() + aheadMs}-0 ${before} -`;
-    return connections.commands().publish('forged:pubsub:{ledger.*}', message(`${meta}\n{"n":66}`, 'ledger.a', place));
+    return connections
+      .commands()
+      .publish(`${prefix}:pubsub:{ledger.*}`, message(`${meta}\n{"n":66}`, 'ledger.a', place));
   };
   let n = 1;
   for (const before of ['0', last, '1-1']) {
@@ -137,8 +141,9 @@ test('a message that is larger than the definition lets any be is passed over, f
     maxBytes: 1_000,
   });
   const lines = collectLog();
-  const { pubsub: speaker } = pubsubOf({ url: server.url }, { prefix: 'large' });
-  const { pubsub } = pubsubOf({ url: server.url }, { prefix: 'large', log: lines.log });
+  const prefix = `large-${randomUUID()}`;
+  const { pubsub: speaker } = pubsubOf({ url: server.url }, { prefix });
+  const { pubsub } = pubsubOf({ url: server.url }, { prefix, log: lines.log });
   const [now, later] = [heardBy(), heardBy()];
   await live(pubsub.subscribe(small, now.handler as never, { onGap: now.onGap }));
   for (const n of upTo(3)) await speaker.publish(large.at('a'), { n, filler: 'x'.repeat(n === 2 ? 50_000 : 1) });

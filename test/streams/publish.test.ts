@@ -1,4 +1,5 @@
 /** What publish() and publishMany() promise, one at a time and in the face of each other. */
+import { randomUUID } from 'node:crypto';
 import { beforeAll, afterAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createMetrics } from '../../src/metrics/registry.ts';
@@ -143,7 +144,8 @@ describe('bad input', () => {
 
 describe('an idempotency key', () => {
   test('raced by 20 publishers adds one entry, and all are told its id', async () => {
-    const scenes = Array.from({ length: 4 }, () => createScene(own, { url: server.url }, { prefix: 'race' }));
+    const prefix = `race-${randomUUID()}`;
+    const scenes = Array.from({ length: 4 }, () => createScene(own, { url: server.url }, { prefix }));
     const contract = notes();
     const published = await Promise.all(
       many(20).map(async (note) => scenes[note.n % 4]?.streams.publish(contract, note, { key: 'order-42' })),

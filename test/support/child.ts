@@ -56,7 +56,7 @@ export function startChild(name: string, args: readonly string[], { env, uid }: 
       child.kill('SIGKILL');
       await ended;
     },
-    says: (what, withinMs = 20_000) =>
+    says: (what, withinMs = 60_000) =>
       eventually(() => {
         const fits = (line: string): boolean => (typeof what === 'string' ? line.startsWith(what) : what.test(line));
         const line = lines().find(fits);

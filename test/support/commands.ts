@@ -1,7 +1,10 @@
 /** The `millrace` command in tests: to its end, or running until the test ends it. */
 import { connect } from 'node:net';
+import { join } from 'node:path';
+import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
-import { millrace, type RunningCommand } from './millrace.ts';
+import { ownedHost, type Ran } from './host.ts';
+import { commandEnv, millrace, type RunningCommand } from './millrace.ts';
 
 interface Options {
   cwd: string;
@@ -26,11 +29,11 @@ export function startCommand(args: readonly string[], options: Options): Command
         const err = running.err();
         if (!(typeof text === 'string' ? err.includes(text) : text.test(err)))
           throw new Error(`expected ${String(text)} of millrace ${args.join(' ')}, got:\n${err}\n${running.out()}`);
-      }, 20_000),
+      }, 60_000),
     async stop() {
       const { child, ended } = running;
       child.kill('SIGTERM');
-      const force = setTimeout(() => child.kill('SIGKILL'), 5_000);
+      const force = setTimeout(() => child.kill('SIGKILL'), 20_000);
       await ended;
       clearTimeout(force);
     },
@@ -38,13 +41,19 @@ export function startCommand(args: readonly string[], options: Options): Command
 }
 
 /** Runs `millrace ...args` to its end. */
-export async function runCommand(
-  args: readonly string[],
-  options: Options,
-): Promise<{ code: number | NodeJS.Signals; out: string; err: string }> {
+export async function runCommand(args: readonly string[], options: Options): Promise<Ran> {
   const running = millrace(args, options);
   const code = await running.ended;
   return { code, out: running.out(), err: running.err() };
+}
+
+/** What runs `millrace ...args` to its end in a process that the commands of the file share, one after the other. */
+export function ownedCommands(): (args: readonly string[], options: Options) => Promise<Ran> {
+  const run = ownedHost();
+  return (args, { cwd, env }) => {
+    const file = join(inject('compiled'), 'src', 'cli', 'main.js');
+    return run({ file, args, cwd, env: commandEnv(env) });
+  };
 }
 
 /** Starts `millrace dev` on any free port and waits until it is up. */

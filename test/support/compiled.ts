@@ -39,7 +39,7 @@ export async function compile(): Promise<Compiled> {
   for (const name of ['lua', 'package.json']) await symlink(new URL(name, ROOT), new URL(name, folder));
   await symlink('src', new URL('dist', folder));
   await mkdir(new URL('src/', folder));
-  await symlink('../dashboard', new URL('src/dashboard', folder));
+  for (const name of ['dashboard', 'workers']) await symlink(`../${name}`, new URL(`src/${name}`, folder));
   const path = fileURLToPath(folder);
   const again = (): Promise<void> => compileInto(path, CONFIG);
   await again();

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
  * @example
  * await eventually(async () => expect(await redis.get('key')).toBe('value'));
  */
-export async function eventually<T>(look: () => T | Promise<T>, withinMs = 10_000): Promise<T> {
+export async function eventually<T>(look: () => T | Promise<T>, withinMs = 30_000): Promise<T> {
   const start = performance.now();
   for (;;) {
     try {

@@ -7,7 +7,7 @@ import { eventually } from './eventually.ts';
 import { ends, type TestJobs } from './jobs.ts';
 
 /** A thread takes a second or two to load its first handler from sources. */
-const LONG_MS = 20_000;
+const LONG_MS = 60_000;
 
 /** What is known of the job once it has come to the state. */
 export async function comesTo(all: TestJobs, id: string, state: JobState): Promise<JobInfo> {

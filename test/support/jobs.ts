@@ -12,7 +12,7 @@ import { silentLogger, type Logger } from '../../src/log.ts';
 import type { RedisOptions } from '../../src/redis/address.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
 import { eventually } from './eventually.ts';
-import { ownedByTest } from './owned.ts';
+import { ownedByTest, type Own } from './owned.ts';
 
 export interface TestJobsOptions {
   redis: RedisOptions;
@@ -39,7 +39,7 @@ export interface TestJobs {
 }
 
 /**
- * Makes jobs for the tests of the file that called it, and stops them after each test.
+ * Makes jobs for the tests of the file that called it, and stops them after each test, or when `own` says.
  *
  * @example
  * const jobsOf = ownedJobs();
@@ -48,8 +48,7 @@ export interface TestJobs {
  *   work({ handlers: [handle(contract, run)] });
  * });
  */
-export function ownedJobs(): (options: TestJobsOptions) => TestJobs {
-  const own = ownedByTest();
+export function ownedJobs(own: Own = ownedByTest()): (options: TestJobsOptions) => TestJobs {
   return ({
     redis,
     prefix = `t-${randomUUID()}`,

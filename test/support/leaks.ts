@@ -30,7 +30,7 @@ afterEach(async () => {
       const excess = count - (before.get(kind) ?? 0);
       if (excess > 0) throw new Error(`the test left ${excess} ${kind} open`);
     }
-  }, 3_000);
+  }, 15_000);
 });
 
 function openResources(): Map<string, number> {

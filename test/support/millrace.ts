@@ -21,25 +21,30 @@ export function launcher(): string {
   return join(inject('compiled'), 'src', 'cli', 'millrace.js');
 }
 
-/** Starts `millrace ...args` in a folder, with nothing of this process's environment that could steer it. */
-export function millrace(
-  args: readonly string[],
-  options: { cwd: string; env?: Record<string, string> },
-): RunningCommand {
+/** Nothing of this process's environment that could steer a command, and what the command is given. */
+export function commandEnv(given: Record<string, string> = {}): NodeJS.ProcessEnv {
   const { main } = inject('servers');
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(REDIS_|MILLRACE_|PORT$|HOST$|LOG_|NODE_ENV$|VITEST)/.test(name),
   );
   const cache = process.env['MILLRACE_CACHE'];
+  return {
+    ...Object.fromEntries(inherited),
+    ...(cache !== undefined && { MILLRACE_CACHE: cache }),
+    // A server that is one plain program can be named; a fetched one is found again in the cache.
+    ...(main.command.length === 1 && { MILLRACE_REDIS_SERVER: main.command[0] }),
+    ...given,
+  };
+}
+
+/** Starts `millrace ...args` in a folder. */
+export function millrace(
+  args: readonly string[],
+  options: { cwd: string; env?: Record<string, string> },
+): RunningCommand {
   const child = spawn(process.execPath, [launcher(), ...args], {
     cwd: options.cwd,
-    env: {
-      ...Object.fromEntries(inherited),
-      ...(cache !== undefined && { MILLRACE_CACHE: cache }),
-      // A server that is one plain program can be named; a fetched one is found again in the cache.
-      ...(main.command.length === 1 && { MILLRACE_REDIS_SERVER: main.command[0] }),
-      ...options.env,
-    },
+    env: commandEnv(options.env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let out = '';

@@ -1,5 +1,7 @@
 /** What a test opens is closed after it, the latest first, before the leak check looks. */
-import { afterEach } from 'vitest';
+import { afterAll, afterEach } from 'vitest';
+
+export type Own = <T extends Closable>(thing: T) => T;
 
 type Closable = { stop: () => Promise<unknown> } | { close: () => Promise<unknown> };
 
@@ -13,9 +15,18 @@ type Closable = { stop: () => Promise<unknown> } | { close: () => Promise<unknow
  *   const connections = own(createConnections({ url: server.url }));
  * });
  */
-export function ownedByTest(): <T extends Closable>(thing: T) => T {
+export function ownedByTest(): Own {
+  return owned(afterEach);
+}
+
+/** The same for what the tests of a file share, made in a hook before the first of them. */
+export function ownedByFile(): Own {
+  return owned(afterAll);
+}
+
+function owned(after: (close: () => Promise<void>) => void): Own {
   const things: Closable[] = [];
-  afterEach(async () => {
+  after(async () => {
     for (const thing of things.splice(0).toReversed()) await ('stop' in thing ? thing.stop() : thing.close());
   });
   return (thing) => {

@@ -71,7 +71,7 @@ describe('a data folder cannot be used', () => {
 
     test('when the folder above is of root', async (context) => {
       const folder = join(root, 'parent-not-mine');
-      mkdirSync(folder);
+      mkdirSync(folder, { recursive: true });
       const said = await startAsNobody(join(folder, 'data'), context);
       expect(said).toMatch(/^failed FOLDER_UNUSABLE the data folder .*EACCES.* MILLRACE_DATA/);
     });

@@ -62,7 +62,7 @@ describe('a server that is named', () => {
       },
       'permission denied',
     ],
-    ['is a folder', (file: string) => (mkdirSync(file), file), 'is no redis-server'],
+    ['is a folder', (file: string) => (mkdirSync(file, { recursive: true }), file), 'is no redis-server'],
     ['is another program', () => '/bin/echo', 'is no redis-server'],
     ['ends with an error', () => '/bin/false', 'is no redis-server'],
     ['is not on PATH', () => 'redis-nowhere', 'is no redis-server'],

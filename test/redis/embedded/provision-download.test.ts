@@ -1,5 +1,5 @@
 /** Fetches a server for real, as an unprivileged user. */
-import { chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { identify, type ServerBinary } from '../../../src/redis/embedded/binary.ts';
@@ -28,8 +28,7 @@ beforeAll(async () => {
 
 /** A folder of the user that fetches. */
 function homeFolder(name: string): string {
-  const home = join(root, name);
-  mkdirSync(home);
+  const home = mkdtempSync(join(root, `${name}-`));
   // The way there must be open to the other user too.
   if (uid !== undefined) for (const folder of [root, home]) chownSync(folder, uid, uid);
   return home;
