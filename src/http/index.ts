@@ -10,6 +10,16 @@ export {
 } from './express-session-store.ts';
 export { healthRouter, type HealthSource, type Middleware } from './health.ts';
 export { listen, type Listener } from './listen.ts';
+export {
+  createApiKeys,
+  type ApiKey,
+  type ApiKeys,
+  type ApiKeysOptions,
+  type CreateApiKeyOptions,
+} from './producer/api-keys.ts';
+export { producerOpenApi, type OpenApiDocument, type OpenApiOptions } from './producer/openapi.ts';
+export { contractsIn } from './producer/contract-facts.ts';
+export { producerRouter, type ProducerOptions } from './producer/producer-router.ts';
 export { metricsRouter, type MetricsSource } from './metrics.ts';
 export {
   addressKey,
