@@ -5,6 +5,7 @@ COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci --ignore-scripts
 COPY src src
 COPY dashboard dashboard
+COPY workers workers
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 
 FROM node:24-slim

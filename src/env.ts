@@ -319,11 +319,14 @@ function lonelyNames(given: Given): Fault[] {
  * Names that are unknown only by a typing error, which would silently mean the default. All of MILLRACE_ is ours. Of REDIS_,
  * which others use too, a name is meant that is a letter or two off one that is not set.
  */
+/** Read by workers that run the stock jobs, who find what is mistyped in them. */
+const OF_STOCK_JOBS = /^MILLRACE_(?:MAIL|WEBHOOK)_/;
+
 function mistypedNames(given: Given): Fault[] {
   const known = Object.keys(ENV_SCHEMA.shape);
   const missing = known.filter((name) => name.startsWith('REDIS_') && !(name in given));
   return Object.keys(given).flatMap((name) => {
-    if (known.includes(name)) return [];
+    if (known.includes(name) || OF_STOCK_JOBS.test(name)) return [];
     if (name.startsWith('MILLRACE_')) {
       const guess = nearest(bare(name), known.map(bare));
       return noSuchVariable(
