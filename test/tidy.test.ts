@@ -43,7 +43,8 @@ const ONLY_IN: Readonly<Record<string, (file: string) => boolean>> = {
   bullmq: (file) => file.startsWith('src/jobs/'),
   ioredis: (file) => file.startsWith('src/redis/') || file.startsWith('src/jobs/'),
   redis: (file) => file.startsWith('src/redis/') || file.startsWith('src/vector/'),
-  express: (file) => /^(src\/http|src\/cli|dashboard|examples)\//.test(file),
+  express: (file) => /^(src\/http|src\/cli|workers|dashboard|examples)\//.test(file),
+  nodemailer: (file) => file.startsWith('workers/'),
   preact: (file) => file.startsWith('dashboard/'),
   'pino-pretty': (file) => file === 'src/log.ts',
 };
@@ -72,7 +73,8 @@ function fault({ from, to }: Import): string | undefined {
   const owner = ONLY_IN[to];
   if (owner && !owner(from)) return `${to} may not be imported here; use what src/ makes of it`;
   if (!isOurs) return undefined;
-  if (from.startsWith('src/') && to.startsWith('dashboard/')) return 'the dashboard stands on src/, not the other way';
+  if (from.startsWith('src/') && /^(dashboard|workers)\//.test(to))
+    return 'the dashboard and the stock jobs stand on src/, not the other way';
   if (/^(workers|dashboard|examples|src\/cli)\//.test(from)) {
     const isPublished = ['src/index.ts', 'src/http/index.ts', 'src/testing/index.ts'].includes(to);
     const isSibling =
@@ -115,6 +117,11 @@ describe('who imports whom', () => {
       ['src/redis/keys.ts', 'src/platform.ts'],
       ['src/cli/doctor.ts', 'src/redis/doctor.ts'],
       ['workers/main.ts', 'src/jobs/worker.ts'],
+      ['workers/email-send.ts', 'bullmq'],
+      ['workers/email-send.ts', 'ioredis'],
+      ['workers/email-send.ts', 'dashboard/index.ts'],
+      ['src/platform.ts', 'workers/index.ts'],
+      ['src/platform.ts', 'nodemailer'],
       ['src/cache/cache.ts', 'ioredis'],
       ['src/platform.ts', 'bullmq'],
       ['src/index.ts', 'test/support/servers.ts'],
@@ -177,6 +184,12 @@ const BANS: readonly Ban[] = [
     instead: 'desk.log, the options and view.now',
     except: (file) => file.startsWith('dashboard/client/'),
     in: dashboard,
+  },
+  {
+    pattern: /\bconsole\.|\bprocess\.env\b|\bDate\.now\(|\bnew Date\(\)|\bthrow new Error\(/,
+    instead: 'the logger, readStockEnv(), systemClock, and errors with a name',
+    except: (file) => file === 'workers/env.ts' || file === 'workers/main.ts',
+    in: code.filter((file) => file.startsWith('workers/')),
   },
   {
     pattern: /dangerouslySetInnerHTML|innerHTML\b|insertAdjacentHTML|document\.write/,

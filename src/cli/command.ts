@@ -5,30 +5,68 @@ import { parseArgs } from 'node:util';
 export interface Words {
   /** What stands without a flag, by name. */
   readonly given: Readonly<Record<string, string>>;
+  /** What stands for a last word that may come many times, such as `FILE...`. */
+  readonly rest: readonly string[];
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
 }
 
-/** A flag's meaning; one that takes a value says what, such as `QUEUE`. */
-export type Flag = string | { value: string; summary: string };
+/** A flag's meaning; one that takes a value says what, such as `QUEUE`, and which ones there are, if they can be listed. */
+export type Flag = string | { value: string; summary: string; oneOf?: readonly string[] };
 
 /** A sub-command of `millrace`. */
 export interface Command {
   /** One line, for the list of commands. */
   summary: string;
-  /** What must follow the name, in order, such as `NAME`. */
+  /** What follows the name, in order: `NAME`, `[NAME]` for one that may be left out, at the end `NAME...` or `[NAME...]` for many. */
   words?: readonly string[];
+  /** What a word may be, where that can be listed, for completion. */
+  oneOf?: readonly string[];
   flags: Readonly<Record<string, Flag>>;
   exitCodes: Readonly<Record<number, string>>;
   run(words: Words): Promise<number>;
 }
 
-/** The command was called with words that it does not know. */
+/** The exit codes of a command that has none of its own. */
+export const EXIT_CODES: Readonly<Record<number, string>> = { 0: 'done', 1: 'failed', 2: 'wrong words' };
+/** For commands that look for something by its name or id. */
+export const EXIT_CODES_OF_ONE: Readonly<Record<number, string>> = {
+  0: 'done',
+  1: 'failed, or there is none of that name or id',
+  2: 'wrong words',
+};
+
+/** The command was called with words that it does not know. Exit code 2. */
 export class UsageError extends Error {}
 
+/** The command cannot do what it was asked for; the message says why, and needs no stack. */
+export class CommandError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, { exitCode = 1, cause }: { exitCode?: number; cause?: unknown } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.exitCode = exitCode;
+  }
+}
+
+interface Word {
+  name: string;
+  isOptional: boolean;
+  isMany: boolean;
+}
+
+function wordsOf({ words = [] }: Pick<Command, 'words'>): Word[] {
+  return words.map((word) => ({
+    name: word.replaceAll(/[[\].]/g, ''),
+    isOptional: word.startsWith('['),
+    isMany: word.includes('...'),
+  }));
+}
+
 /** @throws UsageError naming the word that is not known, or that is missing. */
-export function parseWords(args: string[], { words = [], flags }: Command): Words & { help: boolean } {
+export function parseWords(args: string[], command: Command): Words & { help: boolean } {
+  const words = wordsOf(command);
   const options = Object.fromEntries(
-    Object.entries(flags).map(([name, flag]) => [
+    Object.entries(command.flags).map(([name, flag]) => [
       name,
       { type: typeof flag === 'string' ? ('boolean' as const) : ('string' as const) },
     ]),
@@ -36,14 +74,16 @@ export function parseWords(args: string[], { words = [], flags }: Command): Word
   const { values, positionals } = read(args, { ...options, help: { type: 'boolean' } }, words.length > 0);
   const help = values['help'] === true;
   const missing = words[positionals.length];
-  if (!help && missing !== undefined) throw new UsageError(`expected ${missing}`);
+  if (!help && missing && !missing.isOptional) throw new UsageError(`expected ${missing.name}`);
+  const last = words.at(-1);
+  const single = words.filter(({ isMany }) => !isMany);
   const extra = positionals[words.length];
-  if (extra !== undefined) throw new UsageError(`Unexpected argument '${extra}'`);
-  return {
-    given: Object.fromEntries(words.map((word, index) => [word, positionals[index] ?? ''])),
-    flags: values,
-    help,
-  };
+  if (extra !== undefined && last?.isMany !== true) throw new UsageError(`Unexpected argument '${extra}'`);
+  const given = single.flatMap(({ name }, place) => {
+    const word = positionals[place];
+    return word === undefined ? [] : [[name, word] as const];
+  });
+  return { given: Object.fromEntries(given), rest: positionals.slice(single.length), flags: values, help };
 }
 
 type Options = Record<string, { type: 'boolean' | 'string' }>;
@@ -60,14 +100,15 @@ function read(
   }
 }
 
+const FLAG_WIDTH = 18;
+
 /** How the command is called: `millrace jobs show ID [flags]`. */
 export function usageOf(name: string, { summary, words = [], flags, exitCodes }: Command): string {
   const shown: Array<[string, Flag]> = [...Object.entries(flags), ['help', 'Shows this.']];
-  const flagLines = shown.map(([flag, what]) =>
-    typeof what === 'string'
-      ? `  --${flag.padEnd(18)} ${what}`
-      : `  --${`${flag} ${what.value}`.padEnd(18)} ${what.summary}`,
-  );
+  const flagLines = shown.map(([flag, what]) => {
+    const [form, says] = typeof what === 'string' ? [flag, what] : [`${flag} ${what.value}`, summaryOf(what)];
+    return `  --${form.padEnd(FLAG_WIDTH)} ${says}`;
+  });
   const codeLines = Object.entries(exitCodes).map(([code, what]) => `  ${code}  ${what}`);
   return [
     `Usage: millrace ${[name, ...words].join(' ')} [flags]`,
@@ -80,4 +121,8 @@ export function usageOf(name: string, { summary, words = [], flags, exitCodes }:
     'Exit codes:',
     ...codeLines,
   ].join('\n');
+}
+
+function summaryOf({ summary, oneOf }: Exclude<Flag, string>): string {
+  return oneOf ? `${summary} One of ${oneOf.join(', ')}.` : summary;
 }

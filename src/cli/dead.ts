@@ -1,123 +1,108 @@
-/** `millrace dead ...`: looks at dead letters, sends them back, discards them. */
-import type { DeadLetter, DeadLetterFilter, DeadReason } from '../index.ts';
-import { UsageError, type Command, type Flag, type Words } from './command.ts';
-import { at, attemptLines, say } from './jobs.ts';
-import { inputMask, SECRETS_FLAG } from './secrets.ts';
+/** `millrace dead ...`: looks at dead letters; dead-acts.ts sends them back and discards them. */
+import type { DeadLetter, DeadLetterCluster } from '../index.ts';
+import { CommandError, EXIT_CODES_OF_ONE, type Command } from './command.ts';
+import { deadActs } from './dead-acts.ts';
+import { checkLetterQueue, filterFlags, filterOf } from './dead-filter.ts';
+import { attemptLines } from './jobs.ts';
+import { ago, at, note, say, sayList } from './output.ts';
+import { progressLine } from './progress.ts';
+import { countOf, JSON_FLAG } from './read-flags.ts';
+import { SECRETS_FLAG, shownBy } from './secrets.ts';
+import type { Column } from './table.ts';
+import { untilCtrlC } from './until-ctrl-c.ts';
 import { withPlatform } from './with-platform.ts';
 
-const FILTER_FLAGS: Readonly<Record<string, Flag>> = {
-  queue: { value: 'QUEUE', summary: 'Of this queue only.' },
-  contract: { value: 'NAME', summary: 'Of this contract only.' },
-  reason: { value: 'REASON', summary: 'Such as attempts, unrecoverable, input, expired, poison.' },
-  fingerprint: { value: 'HEX', summary: 'Of this cluster only.' },
-  limit: { value: 'N', summary: 'At most so many.' },
-  json: 'Prints the answer as JSON.',
-};
-const EXIT_CODES = { 0: 'done', 1: 'failed, or there is none', 2: 'wrong words' };
+const DEFAULT_LIMIT = 50;
+const MOST_OF_A_PAGE = 1_000;
+const EXIT_CODES_OF_LIST = { 0: 'listed', 1: 'failed, or there is no such queue', 2: 'wrong words' };
+
+const LETTERS: ReadonlyArray<Column<DeadLetter>> = [
+  { title: 'ID', of: ({ id }) => id },
+  { title: 'JOB', of: ({ contract }) => contract, cutTo: 12 },
+  { title: 'QUEUE', of: ({ queue }) => queue, cutTo: 8 },
+  { title: 'REASON', of: ({ reason }) => reason },
+  { title: 'DIED', of: ({ diedAt }) => ago(diedAt), align: 'right' },
+  { title: 'ERROR', of: ({ error }) => `${error.name}: ${error.message}`, cutTo: 12 },
+];
+
+const CLUSTERS: ReadonlyArray<Column<DeadLetterCluster>> = [
+  { title: 'FINGERPRINT', of: ({ fingerprint }) => fingerprint },
+  { title: 'LETTERS', of: ({ count }) => count, align: 'right' },
+  { title: 'JOB', of: ({ contract }) => contract, cutTo: 12 },
+  { title: 'REASON', of: ({ reason }) => reason },
+  { title: 'LAST', of: ({ lastSeenAt }) => ago(lastSeenAt), align: 'right' },
+  { title: 'ERROR', of: ({ errorName, message }) => `${errorName}: ${message}`, cutTo: 12 },
+];
 
 /** The commands on dead letters. */
 export const dead: Readonly<Record<string, Command>> = {
   'dead list': {
     summary: 'Lists the dead letters, the newest first.',
-    flags: { ...FILTER_FLAGS, ...SECRETS_FLAG },
-    exitCodes: EXIT_CODES,
-    run: ({ flags }) =>
-      withPlatform(async (platform) => {
-        const { letters } = await platform.deadLetters.list({ ...filterOf(flags), ...limitOf(flags) });
-        const mask = await inputMask(platform, flags);
-        const shown = letters.map((letter) => ({ ...letter, input: mask(letter.contract, letter.input) }));
-        return say(flags['json'], shown, (all) => (all.length === 0 ? ['no dead letters'] : all.map(letterLine)));
-      }),
+    flags: {
+      ...filterFlags,
+      limit: { value: 'N', summary: `At most so many. Default ${DEFAULT_LIMIT}.` },
+      ...JSON_FLAG,
+      ...SECRETS_FLAG,
+    },
+    exitCodes: EXIT_CODES_OF_LIST,
+    run: async ({ flags }) => {
+      const filter = filterOf(flags);
+      const limit = countOf('limit', flags) ?? DEFAULT_LIMIT;
+      return withPlatform(async (platform) => {
+        await checkLetterQueue(platform, filter);
+        const letters: DeadLetter[] = [];
+        let cursor: string | undefined;
+        do {
+          const pageLimit = Math.min(MOST_OF_A_PAGE, limit - letters.length);
+          const page = await platform.deadLetters.list({ ...filter, limit: pageLimit, cursor });
+          letters.push(...page.letters);
+          cursor = page.cursor;
+        } while (cursor !== undefined && letters.length < limit);
+        const shown = await shownBy(platform, flags);
+        const code = sayList(
+          flags['json'],
+          letters.map((letter) => shown.letter(letter)),
+          { columns: LETTERS, none: 'no dead letters' },
+        );
+        if (cursor !== undefined) note('There may be more: --limit N shows them.');
+        return code;
+      });
+    },
   },
   'dead clusters': {
     summary: 'Groups the dead letters by what went wrong, the most frequent first.',
-    flags: FILTER_FLAGS,
-    exitCodes: EXIT_CODES,
-    run: ({ flags }) =>
-      withPlatform(async ({ deadLetters }) => {
-        const clusters = await deadLetters.clusters(filterOf(flags));
-        return say(flags['json'], clusters, (all) =>
-          all.length === 0
-            ? ['no dead letters']
-            : all.map(({ fingerprint, count, contract, reason, message }) =>
-                [fingerprint, String(count).padStart(6), contract, reason, message].join('  '),
-              ),
-        );
-      }),
+    flags: { ...filterFlags, ...JSON_FLAG },
+    exitCodes: EXIT_CODES_OF_LIST,
+    run: async ({ flags }) => {
+      const filter = filterOf(flags);
+      return withPlatform(async (platform) => {
+        await checkLetterQueue(platform, filter);
+        const progress = progressLine();
+        const clusters = await untilCtrlC((signal) =>
+          platform.deadLetters.clusters({
+            ...filter,
+            signal,
+            onProgress: ({ read }) => process.stderr.isTTY && progress.show(`read ${read} dead letters`),
+          }),
+        ).finally(progress.clear);
+        return sayList(flags['json'], clusters, { columns: CLUSTERS, none: 'no dead letters' });
+      });
+    },
   },
   'dead show': {
     summary: 'Shows a dead letter: its input, error and attempts.',
     words: ['ID'],
-    flags: { json: 'Prints the answer as JSON.', ...SECRETS_FLAG },
-    exitCodes: EXIT_CODES,
+    flags: { ...JSON_FLAG, ...SECRETS_FLAG },
+    exitCodes: EXIT_CODES_OF_ONE,
     run: ({ given: { ID: id = '' }, flags }) =>
       withPlatform(async (platform) => {
         const letter = await platform.deadLetters.get(id);
-        if (letter) {
-          const mask = await inputMask(platform, flags);
-          return say(flags['json'], { ...letter, input: mask(letter.contract, letter.input) }, letterLines);
-        }
-        console.error(`millrace dead show: there is no dead letter ${id}`);
-        return 1;
+        if (!letter) throw new CommandError(`there is no dead letter ${id}; npx millrace dead list lists them`);
+        return say(flags['json'], (await shownBy(platform, flags)).letter(letter), letterLines);
       }),
   },
-  'dead redrive': {
-    summary: 'Sends dead letters back to their queue: one by its id, or all that the flags name.',
-    words: ['ID_OR_ALL'],
-    flags: {
-      ...FILTER_FLAGS,
-      rate: { value: 'N', summary: 'At most so many a second.' },
-      'dry-run': 'Tells how many would be sent, and sends none.',
-    },
-    exitCodes: EXIT_CODES,
-    run: ({ given: { ID_OR_ALL: id = '' }, flags }) =>
-      withPlatform(async ({ deadLetters }) => {
-        const options = { ...limitOf(flags), ...numberOf('rate', flags['rate']), dryRun: flags['dry-run'] === true };
-        const answer = await deadLetters.redrive(id === 'all' ? filterOf(flags) : id, options);
-        return say(flags['json'], answer, ({ matched, redriven, skipped }) => [
-          `${matched} found, ${redriven} sent back, ${skipped.length} skipped`,
-          ...skipped.map((one) => `  ${one.id}: ${one.why}`),
-        ]);
-      }),
-  },
-  'dead discard': {
-    summary: 'Removes dead letters for good: one by its id, or all that the flags name.',
-    words: ['ID_OR_ALL'],
-    flags: { ...FILTER_FLAGS, 'dry-run': 'Tells how many would be removed, and removes none.' },
-    exitCodes: EXIT_CODES,
-    run: ({ given: { ID_OR_ALL: id = '' }, flags }) =>
-      withPlatform(async ({ deadLetters }) => {
-        const options = { ...limitOf(flags), dryRun: flags['dry-run'] === true };
-        const answer = await deadLetters.discard(id === 'all' ? filterOf(flags) : id, options);
-        return say(flags['json'], answer, ({ matched, discarded }) => [`${matched} found, ${discarded} removed`]);
-      }),
-  },
+  ...deadActs,
 };
-
-function filterOf(flags: Words['flags']): DeadLetterFilter {
-  const { queue, contract, reason, fingerprint } = flags;
-  return {
-    ...(typeof queue === 'string' && { queue }),
-    ...(typeof contract === 'string' && { contract }),
-    ...(typeof reason === 'string' && { reason: reason as DeadReason }),
-    ...(typeof fingerprint === 'string' && { fingerprint }),
-  };
-}
-
-function limitOf(flags: Words['flags']): { limit?: number } {
-  return numberOf('limit', flags['limit']);
-}
-
-function numberOf<Name extends string>(name: Name, text: string | boolean | undefined): { [Key in Name]?: number } {
-  if (typeof text !== 'string') return {};
-  const number = Number(text);
-  if (!Number.isFinite(number)) throw new UsageError(`--${name}: expected a number, got ${text}`);
-  return { [name]: number } as { [Key in Name]?: number };
-}
-
-function letterLine({ id, contract, reason, error, diedAt }: DeadLetter): string {
-  return [at(diedAt), id, contract, reason, `${error.name}: ${error.message.split('\n', 1)[0]}`].join('  ');
-}
 
 function letterLines(letter: DeadLetter): string[] {
   return [

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { defineJob, type Duration, type EnqueueOptions, type JobContract, type Jobs } from '../index.ts';
 import { UsageError, type Command, type Words } from './command.ts';
+import { countOf, textOf } from './read-flags.ts';
 import { hello } from './sample.ts';
 import { withPlatform } from './with-platform.ts';
 
@@ -52,10 +53,9 @@ function parseJson(text: string): unknown {
 }
 
 function optionsOf({ flags }: Words): EnqueueOptions {
-  const { delay, key, attempts } = flags;
   return {
-    ...(typeof delay === 'string' && { delay: delay as Duration }),
-    ...(typeof key === 'string' && { idempotencyKey: key }),
-    ...(typeof attempts === 'string' && { attempts: Number(attempts) }),
+    delay: textOf('delay', flags) as Duration | undefined,
+    idempotencyKey: textOf('key', flags),
+    attempts: countOf('attempts', flags),
   };
 }

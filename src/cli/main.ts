@@ -1,58 +1,43 @@
 /** Chooses the sub-command, and turns what it throws into one clear message. */
 import { isMillraceError } from '../index.ts';
-import { dashboard } from './dashboard.ts';
-import { dead } from './dead.ts';
-import { dev } from './dev.ts';
-import { doctor } from './doctor.ts';
-import { enqueue } from './enqueue.ts';
-import { jobs } from './jobs.ts';
-import { password } from './password.ts';
-import { parseWords, UsageError, usageOf, type Command } from './command.ts';
+import { CommandError, parseWords, UsageError, usageOf } from './command.ts';
+import { COMMANDS, groupOf } from './commands.ts';
 
-/** By name; names of two words are told apart by the second. */
-const COMMANDS: Readonly<Record<string, Command>> = {
-  dev,
-  dashboard,
-  password,
-  doctor,
-  enqueue,
-  ...jobs,
-  ...dead,
-};
+const FOOT = 'millrace COMMAND --help tells more of a command, with its flags and exit codes.';
 
 // Whoever reads a pipe (head, less) may leave early; that is no fault to report.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
-});
+for (const stream of [process.stdout, process.stderr]) {
+  stream.removeAllListeners('error').on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+}
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
-  const [first = 'help'] = args;
-  if (first === 'help' || first === '--help' || first === '-h') {
+  const [first = 'help', second] = args;
+  if (first === 'help' && second !== undefined) return main([...args.slice(1), '--help']);
+  if (isHelp(first)) {
     console.log(usage());
     return 0;
   }
   const name = nameIn(args);
   const command = name === undefined ? undefined : COMMANDS[name];
-  if (name === undefined || !command) {
-    const group = Object.keys(COMMANDS).filter((known) => known.startsWith(`${first} `));
-    const hint =
-      group.length > 0
-        ? `millrace ${first}: expected one of ${group.join(', ')}`
-        : `millrace: there is no command "${first}"`;
-    console.error(`${hint}\n\n${usage()}`);
-    return 2;
-  }
+  if (name === undefined || !command) return withoutCommand(first, second);
   try {
     const words = parseWords(args.slice(name.split(' ').length), command);
     if (!words.help) return await command.run(words);
-    console.log(usageOf(name, command));
+    const others = groupOf(name).filter((other) => other !== name);
+    console.log([usageOf(name, command), ...(others.length > 0 ? ['', ...listOf(others)] : [])].join('\n'));
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {
       console.error(`millrace ${name}: ${error.message}\n\n${usageOf(name, command)}`);
       return 2;
+    }
+    if (error instanceof CommandError) {
+      console.error(`millrace ${name}: ${error.message}`);
+      return error.exitCode;
     }
     // The message of a MillraceError is written for people; anything else is a fault of ours, so its stack is wanted.
     console.error(isMillraceError(error) ? `millrace: ${error.message} [${error.code}]` : error);
@@ -60,13 +45,41 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
+/** A group's help, or what could have been meant. */
+function withoutCommand(first: string, second: string | undefined): number {
+  const group = groupOf(first);
+  if (group.length > 0 && isHelp(second)) {
+    console.log([`Usage: millrace ${first} COMMAND [flags]`, '', ...listOf(group), '', FOOT].join('\n'));
+    return 0;
+  }
+  const hint =
+    group.length > 0
+      ? `millrace ${first}: expected one of ${group.join(', ')}`
+      : `millrace: there is no command "${first}"`;
+  console.error(`${hint}\n\n${group.length > 0 ? listOf(group).join('\n') : usage()}`);
+  return 2;
+}
+
+function isHelp(word: string | undefined): boolean {
+  return word === 'help' || word === '--help' || word === '-h';
+}
+
 function nameIn([first = '', second = '']: string[]): string | undefined {
   return [`${first} ${second}`, first].find((name) => Object.hasOwn(COMMANDS, name));
 }
 
 function usage(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(13)} ${summary}`);
-  return ['Usage: millrace COMMAND [flags]', '', ...lines, '', 'millrace COMMAND --help tells more of a command.'].join(
-    '\n',
-  );
+  return [
+    'Usage: millrace COMMAND [flags]',
+    '',
+    ...listOf(Object.keys(COMMANDS)),
+    '',
+    FOOT,
+    'Exit codes: 0 done, 1 failed or not there, 2 wrong words; a few commands have meanings of their own.',
+  ].join('\n');
+}
+
+function listOf(names: readonly string[]): string[] {
+  const width = Math.max(...names.map((name) => name.length));
+  return names.map((name) => `  ${name.padEnd(width)} ${COMMANDS[name]?.summary ?? ''}`);
 }

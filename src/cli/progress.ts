@@ -1,4 +1,5 @@
 /** Progress of long work: one line that is written over on a terminal, a line a step elsewhere. */
+import { systemClock } from '../index.ts';
 
 /** Shows steps such as `downloading ...: 42 %`. */
 export function progressLine(stream: NodeJS.WriteStream = process.stderr): {
@@ -23,4 +24,32 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): {
       isOpen = false;
     },
   };
+}
+
+const BAR_WIDTH = 24;
+const SHOW_EVERY_MS = 100;
+/** Work that is over by then needs no bar. */
+const SHOW_AFTER_MS = 500;
+
+/** A bar such as `[######------] 120 of 500 jobs`, for work that takes long; only on a terminal. */
+export function progressBar(
+  what: string,
+  stream: NodeJS.WriteStream = process.stderr,
+): { show: (done: number, total: number) => void; clear: () => void } {
+  const line = progressLine(stream);
+  let nextAt = systemClock.monotonicMs() + SHOW_AFTER_MS;
+  return {
+    show(done, total) {
+      const now = systemClock.monotonicMs();
+      if (!stream.isTTY || now < nextAt) return;
+      nextAt = now + SHOW_EVERY_MS;
+      line.show(`${bar(done, total)} ${done} of ${total} ${what}`);
+    },
+    clear: () => line.clear(),
+  };
+}
+
+function bar(done: number, total: number): string {
+  const full = total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
+  return `[${'#'.repeat(full)}${'-'.repeat(BAR_WIDTH - full)}]`;
 }

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { get, healthUrl, runCommand, startCommand, startDev } from '../support/commands.ts';
+import { get, healthUrl, ownedCommands, startCommand, startDev } from '../support/commands.ts';
 import { serverPid } from '../support/embedded.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryFolder } from '../support/folders.ts';
@@ -15,6 +15,7 @@ import { mountTmpfs } from '../support/tmpfs.ts';
 
 const root = temporaryFolder();
 const own = ownedByTest();
+const run = ownedCommands();
 let folders = 0;
 
 function newFolder(name = String((folders += 1))): string {
@@ -121,7 +122,7 @@ interface Failure {
 
 /** What `millrace dev` says that must not start; no process of it may be left. */
 async function failureOf(env: Record<string, string>, cwd = newFolder()): Promise<Failure> {
-  const { code, err } = await runCommand(['dev'], { cwd, env: { PORT: '0', ...env } });
+  const { code, err } = await run(['dev'], { cwd, env: { PORT: '0', ...env } });
   expect(code).toBe(1);
   expect(err, 'no stack').not.toMatch(/^\s+at /m);
   expect(processesNaming(cwd)).toEqual([]);

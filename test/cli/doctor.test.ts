@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, afterAll, describe, expect, test } from 'vitest';
 import type { Report } from '../../src/index.ts';
-import { runCommand, startDev } from '../support/commands.ts';
+import { ownedCommands, startDev } from '../support/commands.ts';
 import { temporaryFolder } from '../support/folders.ts';
 import { launcher } from '../support/millrace.ts';
 import { ownedByTest } from '../support/owned.ts';
@@ -12,6 +12,7 @@ import { freePort, startRedis, type TestServer } from '../support/servers.ts';
 
 const root = temporaryFolder();
 const own = ownedByTest();
+const command = ownedCommands();
 let folders = 0;
 
 function newFolder(): string {
@@ -21,7 +22,7 @@ function newFolder(): string {
 }
 
 function doctor(args: string[], env: Record<string, string> = {}, cwd = newFolder()) {
-  return runCommand(['doctor', ...args], { cwd, env });
+  return command(['doctor', ...args], { cwd, env });
 }
 
 /** What the doctor finds wrong, but for slow round trips, which are the truth on a machine that is busy with other tests. */
@@ -31,9 +32,9 @@ function wrong(report: Report): string[] {
     .map(({ id }) => id);
 }
 
-/** The exit code of a healthy server; a busy machine's slow round trips are a finding. */
+/** The exit code of a healthy server; a busy machine's slow round trips are a finding, and a note only where a few of them are slow. */
 function healthy(out: string): number {
-  return /slow-round-trips|warning: a round trip/.test(out) ? 1 : 0;
+  return /"slow-round-trips",\s*"severity": ?"warning"|warning: a round trip/.test(out) ? 1 : 0;
 }
 
 describe('on the embedded server', () => {

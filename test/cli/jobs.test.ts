@@ -6,19 +6,15 @@ import { hello } from '../../src/cli/sample.ts';
 import { defineJob } from '../../src/jobs/contract.ts';
 import { silentLogger } from '../../src/log.ts';
 import { createPlatform, type Platform } from '../../src/platform.ts';
+import { ownedCommands } from '../support/commands.ts';
 import { embeddedOptions } from '../support/embedded.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryFolder } from '../support/folders.ts';
+import type { Ran } from '../support/host.ts';
 import { ends } from '../support/jobs.ts';
 import { millrace, type RunningCommand } from '../support/millrace.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { freePort } from '../support/servers.ts';
-
-interface Said {
-  code: number | NodeJS.Signals;
-  out: string;
-  err: string;
-}
 
 describe('beside millrace dev', () => {
   const folder = temporaryFolder();
@@ -34,11 +30,8 @@ describe('beside millrace dev', () => {
     await dev.ended;
   });
 
-  async function say(...args: string[]): Promise<Said> {
-    const command = millrace(args, { cwd: folder });
-    const code = await command.ended;
-    return { code, out: command.out(), err: command.err() };
-  }
+  const command = ownedCommands();
+  const say = (...args: string[]): Promise<Ran> => command(args, { cwd: folder });
 
   /** What the commands are told about, seen without starting one each time. */
   async function beside(): Promise<Platform> {
@@ -99,7 +92,12 @@ describe('beside millrace dev', () => {
     expect(dryRun.out).toMatch(/^1 found, 0 sent back/);
     expect((await say('dead', 'redrive', letter)).out).toMatch(/^1 found, 1 sent back/);
     await isDead(`${id}~1`);
-    expect((await say('dead', 'discard', 'all')).out).toMatch(/^1 found, 1 removed/);
+    const unasked = await say('dead', 'discard', 'all');
+    expect(unasked.err).toContain(
+      'Remove 1 dead letter for good? There is no terminal to ask at, so nothing was done; say --yes',
+    );
+    expect(unasked.code).toBe(2);
+    expect((await say('dead', 'discard', 'all', '--yes')).out).toMatch(/^1 found, 1 removed/);
     expect((await say('dead', 'list')).out).toBe('no dead letters\n');
   }, 90_000);
 
@@ -118,13 +116,12 @@ describe('beside millrace dev', () => {
     const { id } = await jobs.enqueue(hello, { name: 'Eve', sleepMs: 600_000 });
     await ends({ jobs }, id, 'active', 20_000);
 
-    expect(await say('jobs', 'cancel', id, '--reason', 'changed my mind')).toMatchObject({
+    expect(await say('jobs', 'cancel', id)).toMatchObject({ code: 2, out: '' });
+    expect(await say('jobs', 'cancel', id, '--yes', '--reason', 'changed my mind')).toMatchObject({
       code: 0,
       out: 'cancelled\n',
     });
-    const [show, queues] = await Promise.all([say('jobs', 'show', id), say('jobs', 'queues')]);
-    expect(show.out).toContain('State      cancelled: changed my mind');
-    expect(queues.out).toMatch(/^sample {2,}/m);
+    expect((await say('jobs', 'show', id)).out).toContain('State      cancelled: changed my mind');
   }, 60_000);
 
   test('bad words and bad inputs are one clear message', async () => {
@@ -135,10 +132,25 @@ describe('beside millrace dev', () => {
       [['enqueue', 'bad name', '{}'], 1, /name: expected letters.*\[OPTIONS_INVALID\]/],
       [['enqueue', 'sample.hello', '{"name":"x"}', '--delay', 'soon'], 1, /delay: expected .*\[OPTIONS_INVALID\]/],
       [['jobs', 'show', 'nothing'], 1, /there is no job nothing/],
-      [['jobs'], 2, /expected one of jobs show, jobs cancel/],
-      [['dead', 'redrive', 'nothing~0'], 1, /\[JOB_UNKNOWN\]/],
+      [['jobs'], 2, /expected one of jobs list, jobs show, jobs cancel/],
+      [['jobs', 'cancel', 'nothing'], 1, /there is no job nothing/],
+      [['jobs', 'retry', 'nothing'], 1, /there is no job nothing/],
+      [['jobs', 'list', '--state', 'lost'], 2, /--state: expected some of active, .*, got lost/],
+      [['jobs', 'list', '--since', 'soon'], 2, /--since: expected how long ago, such as 15m, or a date, got soon/],
+      [['jobs', 'list', '--queue', 'nothing'], 1, /\[JOB_UNKNOWN\]/],
+      [['queues', 'pause', 'nothing'], 1, /there is no queue nothing/],
+      [['schedules', 'run', 'nothing'], 1, /there is no schedule nothing/],
+      [['dead', 'show', 'nothing~0'], 1, /there is no dead letter nothing~0/],
+      [['dead', 'redrive', 'nothing~0'], 1, /there is no dead letter nothing~0/],
+      [['dead', 'redrive'], 2, /expected ID, flags that say which ones, or 'all'/],
+      [['dead', 'redrive', 'a~0', '--queue', 'sample'], 2, /expected ids or flags that say which ones, not both/],
+      [['dead', 'redrive', 'all', '--to', 'nothing'], 1, /there is no queue nothing/],
+      [['dead', 'list', '--queue', 'nothing'], 1, /there is no queue nothing/],
       [['dead', 'list', '--limit', 'many'], 2, /--limit: expected a number, got many/],
-      [['dead', 'list', '--reason', 'bad'], 1, /\[OPTIONS_INVALID\]/],
+      [['dead', 'list', '--limit', '0'], 2, /--limit: expected a whole number of at least 1, got 0/],
+      [['dead', 'list', '--reason', 'bad'], 2, /--reason: expected one of attempts, .*, got bad/],
+      [['top'], 2, /there is no terminal to draw on; --once prints one frame/],
+      [['new', 'job', '9lives'], 2, /NAME: expected letters/],
     ];
     const said = await Promise.all(cases.map(([args]) => say(...args)));
     for (const [index, [args, code, err]] of cases.entries()) {

@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { runCommand } from '../support/commands.ts';
+import { ownedCommands, runCommand } from '../support/commands.ts';
 import { temporaryFolder } from '../support/folders.ts';
 
 const cwd = temporaryFolder();
-const run = (...args: string[]) => runCommand(args, { cwd });
+const command = ownedCommands();
+const run = (...args: string[]) => command(args, { cwd });
 
 describe('help', () => {
   test('lists the commands, with or without asking', async () => {
-    for (const { code, out, err } of await Promise.all([run(), run('--help')])) {
+    for (const { code, out, err } of await Promise.all([runCommand([], { cwd }), run('--help')])) {
       expect(code).toBe(0);
       expect(out).toMatch(/^Usage: millrace COMMAND \[flags\]/);
       expect(out).toMatch(/^ {2}dev +\S/m);

@@ -118,14 +118,21 @@ test('writers of one document do not mix its chunks', async () => {
 });
 
 test('of documents with one id the later one stays, though the earlier one takes longer, and each has its outcome in its place', async () => {
-  const embed = async (texts: readonly string[]): Promise<Float32Array[]> => {
-    await systemClock.sleep(100);
-    return texts.map(() => Float32Array.of(1, 0));
+  const words = wordEmbedder();
+  const slow = {
+    ...words,
+    embed: async (texts: readonly string[]) => {
+      await systemClock.sleep(100);
+      return words.embed(texts, { kind: 'document' });
+    },
   };
-  const index = fresh().index({ name: 'again', embedder: { id: 'slow', dimensions: 2, embed } });
-  const others = Array.from({ length: 400 }, (_none, at) => ({ id: `other-${at}`, vector: [1, at + 1] }));
-  const items = [{ id: 'one', text: 'the earlier one' }, ...others, { id: 'one', vector: [0, 1] }];
-  items.splice(150, 0, { id: 'one', vector: [1, 1] });
+  const index = fresh().index({ name: 'again', embedder: slow });
+  const others = Array.from({ length: 400 }, (_none, at) => ({
+    id: `other-${at}`,
+    vector: vectorOfWords(`other ${at}`),
+  }));
+  const items = [{ id: 'one', text: 'the earlier one' }, ...others, { id: 'one', vector: vectorOfWords('last') }];
+  items.splice(150, 0, { id: 'one', vector: vectorOfWords('second') });
   const { outcomes } = await index.upsert(items);
   expect(outcomes.map(({ id }) => id)).toEqual(items.map(({ id }) => id));
   expect(outcomes.filter(({ id }) => id === 'one').map(({ status }) => status)).toEqual([

@@ -1,0 +1,156 @@
+/**
+ * `millrace bench`: how many jobs a second this process enqueues and works, against the Redis that the environment names.
+ *
+ * All of its keys begin with a prefix of their own below the platform's, and are removed at the end, also after Ctrl-C or a failure; jobs of
+ * the platform are not touched. The server works for it meanwhile, as it would for any busy application.
+ */
+import { randomUUID } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { createLogger, createPlatform, defineJob, handle, readEnv, systemClock, type Platform } from '../index.ts';
+import { EXIT_CODES, type Command } from './command.ts';
+import { note, say } from './output.ts';
+import { progressLine } from './progress.ts';
+import { countOf, JSON_FLAG } from './read-flags.ts';
+import { untilCtrlC } from './until-ctrl-c.ts';
+import { withPlatform } from './with-platform.ts';
+
+/** What was measured. */
+interface Figures {
+  redis: string;
+  node: string;
+  processors: number;
+  jobs: number;
+  /** Calls of enqueue(), so many at once as `callers`. */
+  enqueuePerSecond: number;
+  callers: number;
+  /** One call of enqueueMany(). */
+  enqueueManyPerSecond: number;
+  /** Handlers that do nothing, so many at once as `concurrency`. */
+  workPerSecond: number;
+  concurrency: number;
+}
+
+const DEFAULT_JOBS = 2_000;
+const CALLERS = 50;
+const CONCURRENCY = 50;
+const SCAN_COUNT = 1_000;
+
+const noop = defineJob({ name: 'bench.noop', input: z.object({ at: z.number() }), retention: { count: 0 } });
+
+export const bench: Command = {
+  summary: 'Measures enqueue and work on the configured Redis, with jobs of its own that it removes.',
+  flags: { jobs: { value: 'N', summary: `Jobs of each measurement. Default ${DEFAULT_JOBS}.` }, ...JSON_FLAG },
+  exitCodes: { ...EXIT_CODES, 1: 'failed, or cut short' },
+  async run({ flags }) {
+    const jobs = countOf('jobs', flags) ?? DEFAULT_JOBS;
+    const { platform: options } = readEnv();
+    const prefix = `${options.prefix ?? 'millrace'}:bench:${randomUUID().slice(0, 8)}`;
+    const progress = progressLine();
+    const log = createLogger({ ...options.log, level: 'error', destination: process.stderr });
+    const platform = createPlatform({ ...options, prefix, log, onProgress: progress.show });
+    let figures: Figures | undefined;
+    try {
+      await platform.start();
+      figures = await untilCtrlC((signal) => measure(platform, jobs, signal, progress.show));
+    } finally {
+      progress.clear();
+      await platform.stop(); // It writes until then.
+      await removeKeys(prefix);
+    }
+    if (figures) return say(flags['json'], figures, linesOf);
+    note('Cut short; what it had written is removed.');
+    return 1;
+  },
+};
+
+/** Undefined when it was cut short. */
+async function measure(
+  platform: Platform,
+  jobs: number,
+  signal: AbortSignal,
+  show: (step: string) => void,
+): Promise<Figures | undefined> {
+  const input = { at: 0 };
+  show('enqueueing one by one');
+  let left = jobs;
+  const caller = async (): Promise<void> => {
+    while (left-- > 0 && !signal.aborted) await platform.jobs.enqueue(noop, input);
+  };
+  const enqueueMs = await timed(() => Promise.all(Array.from({ length: CALLERS }, caller)));
+  if (signal.aborted) return undefined;
+  show('enqueueing together');
+  const many = Array.from({ length: jobs }, () => input);
+  const manyMs = await timed(() => platform.jobs.enqueueMany(noop, many));
+  if (signal.aborted) return undefined;
+  show('working');
+  let toDo = jobs * 2;
+  const workMs = await timed(async () => {
+    await new Promise<void>((resolve, reject) => {
+      signal.addEventListener('abort', () => resolve());
+      const handler = handle(noop, () => {
+        if ((toDo -= 1) === 0) resolve();
+      });
+      platform.work({ handlers: [handler], concurrency: CONCURRENCY }).catch(reject);
+    });
+  });
+  if (toDo > 0) return undefined;
+  return {
+    redis: platform.redis.label,
+    node: process.versions.node,
+    processors: availableParallelism(),
+    jobs,
+    enqueuePerSecond: rate(jobs, enqueueMs),
+    callers: CALLERS,
+    enqueueManyPerSecond: rate(jobs, manyMs),
+    workPerSecond: rate(jobs * 2, workMs),
+    concurrency: CONCURRENCY,
+  };
+}
+
+function rate(count: number, ms: number): number {
+  return Math.round((count * 1_000) / ms);
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const from = systemClock.monotonicMs();
+  await work();
+  return systemClock.monotonicMs() - from;
+}
+
+/** Walks through all keys of the server, as Redis has no other way to find those with a beginning. */
+async function removeKeys(prefix: string): Promise<void> {
+  try {
+    await withPlatform(async ({ redis }) => {
+      const client = redis.commands();
+      const nodes = 'nodes' in client ? client.nodes('master') : [client];
+      for (const node of nodes) {
+        let cursor = '0';
+        do {
+          const [next, keys] = await node.scan(cursor, 'MATCH', `${prefix}:*`, 'COUNT', SCAN_COUNT);
+          // One by one: in a Cluster they are of many slots.
+          await Promise.all(keys.map((key) => node.unlink(key)));
+          cursor = next;
+        } while (cursor !== '0');
+      }
+    });
+  } catch (error) {
+    note(`The keys that begin with ${prefix}: could not be removed, and stay.`);
+    throw error;
+  }
+}
+
+function linesOf(figures: Figures): string[] {
+  const { redis, node, processors, jobs, callers, concurrency } = figures;
+  return [
+    `${jobs} jobs each, one process, Node ${node}, ${processors} processors, Redis at ${redis}`,
+    '',
+    lineOf(`enqueue(), ${callers} calls at once`, figures.enqueuePerSecond),
+    lineOf('enqueueMany(), one call', figures.enqueueManyPerSecond),
+    lineOf(`work, ${concurrency} at once, empty handlers`, figures.workPerSecond),
+  ];
+}
+
+function lineOf(what: string, perSecond: number): string {
+  return `${what.padEnd(36)} ${String(perSecond).padStart(8)} jobs/s`;
+}

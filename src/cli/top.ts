@@ -1,0 +1,31 @@
+/** `millrace top`: queues and workers, looked at each second, until q or Ctrl-C. */
+import { createTopLooks } from './top-look.ts';
+import { frameOf } from './top-frame.ts';
+import { showLive } from './top-screen.ts';
+import { CommandError, type Command } from './command.ts';
+import { terminalColumns } from './output.ts';
+import { JSON_FLAG } from './read-flags.ts';
+import { withPlatform } from './with-platform.ts';
+
+export const top: Command = {
+  summary: 'Shows queues with their rates, and workers, refreshed each second; q ends it.',
+  flags: { once: 'Prints one frame and ends, for scripts.', ...JSON_FLAG },
+  exitCodes: { 0: 'ended by q, Ctrl-C or SIGTERM, or printed', 1: 'failed', 2: 'wrong words, or there is no terminal' },
+  run({ flags }) {
+    const { stdout: output, stdin: input } = process;
+    const isOnce = flags['once'] === true || flags['json'] === true;
+    if (!isOnce && !(output.isTTY && input.isTTY))
+      throw new CommandError('there is no terminal to draw on; --once prints one frame', { exitCode: 2 });
+    return withPlatform(async (platform) => {
+      const look = createTopLooks(platform);
+      if (!isOnce) {
+        await showLive(look, { input, output });
+        return 0;
+      }
+      const seen = await look();
+      if (flags['json'] === true) console.log(JSON.stringify(seen, undefined, 2));
+      else console.log(frameOf(seen, { columns: terminalColumns() }).join('\n'));
+      return 0;
+    });
+  },
+};
