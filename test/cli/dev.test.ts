@@ -37,6 +37,9 @@ describe('millrace dev', () => {
     expect(out).toMatch(/^Redis {6}\w+ [\d.]+, embedded, started by this process$/m);
     expect(out).toMatch(/^ +127\.0\.0\.1:\d+, data in /m);
     expect(out).toContain(`data in ${join(cwd, '.millrace', 'redis')}`);
+    expect(out).toContain(`Dashboard  ${dev.url}\nSign in    once, within 15 minutes: ${dev.url}/sign-in?link=`);
+    expect(out).toContain('email.send: left out, set SMTP_URL and MILLRACE_MAIL_FROM');
+    expect(out).toContain(`API        ${dev.url}/api/docs`);
     expect(out).toContain(`Health     ${dev.url}/livez and ${dev.url}/readyz`);
     expect(out).toContain('Doctor:');
     expect(out).toContain('persistence    append-only file on');
@@ -50,6 +53,19 @@ describe('millrace dev', () => {
     const ready = await get(`${dev.url}/readyz`);
     expect(ready).toMatchObject({ status: 200, body: { status: 'ok', checks: { redis: { ok: true } } } });
     expect(ready.type).toContain('application/json');
+  });
+
+  test('has the dashboard, which asks who is there, the producer API, which asks for a key, and metrics', async () => {
+    const asBrowser = { headers: { accept: 'text/html' }, redirect: 'manual' } as const;
+    const home = await fetch(`${dev.url}/`, asBrowser);
+    expect(home.headers.get('location')).toContain('/sign-in');
+    const [link = ''] = /http:\S+\/sign-in\?link=\S+/.exec(dev.out()) ?? [];
+    const page = await fetch(link, asBrowser);
+    expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('<form')]);
+    const document = await get(`${dev.url}/api/openapi.json`);
+    expect(JSON.stringify(document.body)).toContain('/v1/contracts/sample.hello/jobs');
+    expect(await get(`${dev.url}/api/v1/contracts`)).toMatchObject({ status: 401 });
+    expect(await (await fetch(`${dev.url}/metrics`)).text()).toContain('millrace_');
   });
 
   test('is not ready while its server is gone, and ready again when it was started again', async () => {
