@@ -1,9 +1,9 @@
 /**
  * `email.send`: one mail to one address, by SMTP.
  *
- * Promise: an attempt that follows one whose mail was taken sends none (`once`). What is left is the time from the server's answer until it is
- * stored: who is killed there sends again, with the same Message-ID, by which mail systems can tell the double. A limit holds per domain of
- * recipients over all workers; a job that meets it waits and uses up no attempt.
+ * Promise: an attempt that follows one whose mail was taken sends none (`once`). What is left is the time from the end of the mail until the
+ * server's answer is stored: who is killed there, or is never told the answer, sends again, with the same Message-ID, by which mail systems can
+ * tell the double. A limit holds per domain of recipients over all workers; a job that meets it waits and uses up no attempt.
  * Redis down: `once` waits for it within the lease, and the limit lets everything through.
  */
 import { statSync } from 'node:fs';
@@ -19,7 +19,7 @@ import {
 } from 'millrace';
 import { z } from 'zod';
 import { emailSend, type ParsedEmail } from './contracts.ts';
-import { limitSchema, policyOf, type LimitOption } from './limit-option.ts';
+import { limitSchema, policyOf, spreadOut, type LimitOption } from './limit-option.ts';
 import { addressSchema, domainOf, type Address, type Mailbox } from './mail/address.ts';
 import { Smtp, type Mail, type SmtpSettings } from './mail/smtp.ts';
 import { createRenderer, type MailTemplates, type Renderer, type Rendered } from './mail/templates.ts';
@@ -59,13 +59,18 @@ const smtpOption = z.string().transform((text, context): Transport => {
     context.addIssue(SMTP_FORM);
     return z.NEVER;
   }
+  const [user, password] = [url.username, url.password].map(decoded);
+  if (user === undefined || password === undefined) {
+    context.addIssue('expected % in the user and the password to be written as %25');
+    return z.NEVER;
+  }
   const isSecure = url.protocol === 'smtps:';
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? (isSecure ? 465 : 587) : Number(url.port),
     isSecure,
-    user: url.username === '' ? undefined : decodeURIComponent(url.username),
-    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    user: user === '' ? undefined : user,
+    password: password === '' ? undefined : password,
   };
 });
 
@@ -110,7 +115,13 @@ export function createEmailHandler(options: EmailOptions): EmailHandler {
     return once('sent', async () => {
       const mail = await mailOf(input, job, from, render);
       // Within the effect, so that a job whose mail has gone is not held up.
-      if (perDomain !== false) await limits.limiter('email.send', policyOf(perDomain)).require(domain);
+      if (perDomain !== false)
+        await limits
+          .limiter('email.send', policyOf(perDomain))
+          .require(domain)
+          .catch((error: unknown) => {
+            throw spreadOut(error, job);
+          });
       const response = await smtp.send(mail, signal);
       log.info({ domain, template: input.template }, 'mail sent');
       return { messageId: mail.messageId, response };
@@ -157,6 +168,15 @@ async function contentOf(
     ...(content.text !== undefined && { text: content.text }),
     ...(content.html !== undefined && { html: content.html }),
   };
+}
+
+/** Undefined for a % that begins nothing. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function isThisMachine(host: string): boolean {

@@ -57,10 +57,14 @@ const secrets = z.string().transform((text, context) => {
     .split(/\s+/)
     .filter((entry) => entry !== '')
     .map((entry) => /^([\w.-]+)=(.+)$/.exec(entry));
-  if (entries.every((entry) => entry !== null) && entries.length > 0)
-    return Object.fromEntries(entries.map(([, name = '', list = '']) => [name, list.split(',')]));
-  context.addIssue('expected name=whsec_..., or several of them with spaces between');
-  return z.NEVER;
+  if (!entries.every((entry) => entry !== null) || entries.length === 0) {
+    context.addIssue('expected name=whsec_..., or several of them with spaces between');
+    return z.NEVER;
+  }
+  const names = entries.map(([, name = '']) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) context.addIssue(`expected each name once, got ${twice} twice; commas join its secrets`);
+  return Object.fromEntries(entries.map(([, name = '', list = '']) => [name, list.split(',')]));
 });
 const secretsFile = z.string().transform((file, context) => {
   try {
@@ -87,6 +91,7 @@ export const STOCK_ENV_SCHEMA = z.object({
   MILLRACE_WEBHOOK_REDIRECTS: count.optional(),
   MILLRACE_WEBHOOK_MAX_RETRY_AFTER: duration.optional(),
   MILLRACE_WEBHOOK_CLIENT_ERRORS: z.enum(['retry', 'dead'], { error: 'expected retry or dead' }).optional(),
+  MILLRACE_WEBHOOK_SHOW_ANSWERS: flag.optional(),
   MILLRACE_WEBHOOK_ALLOW_HTTP: flag.optional(),
   MILLRACE_WEBHOOK_ALLOW_PRIVATE: networks.optional(),
 });
@@ -114,6 +119,7 @@ const WEBHOOK_VARIABLES: Readonly<Record<string, keyof Env>> = {
   redirects: 'MILLRACE_WEBHOOK_REDIRECTS',
   maxRetryAfter: 'MILLRACE_WEBHOOK_MAX_RETRY_AFTER',
   clientErrors: 'MILLRACE_WEBHOOK_CLIENT_ERRORS',
+  showAnswers: 'MILLRACE_WEBHOOK_SHOW_ANSWERS',
   allowHttp: 'MILLRACE_WEBHOOK_ALLOW_HTTP',
   allowPrivate: 'MILLRACE_WEBHOOK_ALLOW_PRIVATE',
 };

@@ -2,7 +2,7 @@
  * `webhook.deliver`: JSON to an endpoint, signed by the Standard Webhooks scheme.
  *
  * Promise: `webhook-id` is the same in all attempts, and an attempt that follows one that was answered with 2xx sends nothing (`once`); who is
- * killed between the answer and its storing sends again, and the receiver can tell by the id. Nothing is sent to what is not the public internet
+ * killed between the answer and its storing, or loses the answer on its way, sends again, and the receiver can tell by the id. Nothing is sent to what is not the public internet
  * unless the options say so. An endpoint that asks for time, or fails again and again, is left alone by all workers; jobs that wait for that use
  * up no attempt for `patience`.
  * Redis down: `once` waits for it within the lease; limit and breaker let everything through.
@@ -11,7 +11,6 @@ import {
   checkOptions,
   durationOption,
   handle,
-  isMillraceError,
   postpone,
   systemClock,
   unrecoverable,
@@ -21,10 +20,10 @@ import {
 } from 'millrace';
 import { z } from 'zod';
 import { webhookDeliver, type ParsedWebhook, type WebhookResult } from './contracts.ts';
-import { limitSchema, type LimitOption } from './limit-option.ts';
+import { limitSchema, spreadOut, type LimitOption } from './limit-option.ts';
 import { stableId } from './stable-id.ts';
 import { networksOf, resolveBySystem, type Resolve } from './webhook/addresses.ts';
-import { Endpoint } from './webhook/endpoint.ts';
+import { Endpoint, isLeftAlone } from './webhook/endpoint.ts';
 import { post, WebhookFailed, type Answer } from './webhook/post.ts';
 import { retryAfterMs } from './webhook/retry-after.ts';
 import { readSecret, SECRET_FORM, signedHeaders } from './webhook/signature.ts';
@@ -47,6 +46,8 @@ export interface WebhookOptions {
   patience?: Duration | undefined;
   /** What 4xx means, but for 408, 409, 425, 429 and 410: `retry`, as the scheme has it, or `dead`. Default `retry`. */
   clientErrors?: 'retry' | 'dead' | undefined;
+  /** Tell the first 200 characters of a refusal in errors. It may repeat what is secret of the request. Default false. */
+  showAnswers?: boolean | undefined;
   /** Also to `http://`. Default false. */
   allowHttp?: boolean | undefined;
   /** Also to addresses that are not public: all, or networks such as `10.1.0.0/16`. Default false. */
@@ -93,6 +94,7 @@ const optionsSchema = z.strictObject({
     .prefault('1h'),
   patience: durationOption.prefault('3d'),
   clientErrors: z.enum(['retry', 'dead']).default('retry'),
+  showAnswers: z.boolean().default(false),
   allowHttp: z.boolean().default(false),
   allowPrivate: z.union([z.boolean(), networksOption]).default(false),
   maxResponseBytes: z.int().min(0).max(10_000_000).default(65_536),
@@ -139,7 +141,7 @@ async function deliver(
   const isPatient = systemClock.wallMs() - job.enqueuedAt < rules.patience;
   await endpoint.enter().catch((error: unknown) => {
     // Who waits for an endpoint for days must come to an end; who waits for its turn comes to it.
-    if (isPatient || !isMillraceError(error, 'RATE_LIMITED') || error.facts['policy'] !== 'block') throw error;
+    if (isPatient || !isLeftAlone(error)) throw spreadOut(error, job);
     throw new WebhookFailed(`${url.host} is left alone, as it asked for or has failed`, 'BREAKER_OPEN');
   });
   const body = JSON.stringify(input.payload);
@@ -165,9 +167,9 @@ async function failureOf(
   { host }: URL,
   endpoint: Endpoint,
   isPatient: boolean,
-  { maxRetryAfter, clientErrors }: Rules,
+  { maxRetryAfter, clientErrors, showAnswers }: Rules,
 ): Promise<Error> {
-  const said = `${host} answered ${status}${text === '' ? '' : `: ${text}`}`;
+  const said = `${host} answered ${status}${showAnswers && text !== '' ? `: ${text}` : ''}`;
   if (status === 410) return unrecoverable(`${said}; it wants no more webhooks`);
   if (status === 429 || status === 503) {
     const told = retryAfterMs(retryAfter, systemClock.wallMs(), maxRetryAfter);
@@ -177,7 +179,7 @@ async function failureOf(
       return isPatient ? postpone(waitMs, said) : new WebhookFailed(said, String(status));
     }
   }
-  if (status >= 500) await endpoint.failed();
+  if (status < 400 || status >= 500) await endpoint.failed();
   const isRefused = status >= 400 && status < 500 && !PASSING.has(status);
   return isRefused && clientErrors === 'dead' ? unrecoverable(said) : new WebhookFailed(said, String(status));
 }

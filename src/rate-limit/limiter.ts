@@ -86,8 +86,11 @@ export interface Limiter {
   refund(key: string, cost?: number): Promise<void>;
   /** Forgets everything about the key, a block too. */
   reset(key: string): Promise<void>;
-  /** Refuses every call for so long, whatever the policies say. */
-  block(key: string, duration: Duration): Promise<void>;
+  /**
+   * Refuses every call for so long, whatever the policies say. It takes the place of an earlier block, unless `atLeast` is set: then one that
+   * lasts longer stays. Default false.
+   */
+  block(key: string, duration: Duration, options?: { atLeast?: boolean | undefined }): Promise<void>;
   /** Ends a block. What was taken before it counts on. */
   unblock(key: string): Promise<void>;
   /**

@@ -151,13 +151,14 @@ export class RedisLimiter implements Limiter {
     await this.#forget(key, [`${base}:block`, ...this.#book.plan.suffixes.map((suffix) => base + suffix)]);
   }
 
-  async block(key: string, duration: Duration): Promise<void> {
+  async block(key: string, duration: Duration, options?: { atLeast?: boolean | undefined }): Promise<void> {
     this.#check(key, 1);
     const ms = toMs(duration);
     if (ms < 1) throw invalid(`${this.name}: block: expected at least 1 ms`, { duration });
     await this.#whenOpen();
     const block = `${this.#keyOf(key)}:block`;
-    const args = { ms, channel: this.#parts.channel, message: keyMessage(this.name, key) };
+    const atLeast = options?.atLeast === true ? 1 : 0;
+    const args = { ms, atLeast, channel: this.#parts.channel, message: keyMessage(this.name, key) };
     await this.#parts.guard.run(() => blockScript(this.#parts.client(), { block }, args));
     this.#denials.forget(key); // A longer block may be remembered.
   }

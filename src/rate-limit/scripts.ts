@@ -59,7 +59,7 @@ export const refundScript = defineScript({
 export const blockScript = defineScript({
   file: 'rate-limit/block.lua',
   keys: ['block'],
-  args: ['ms', 'channel', 'message'],
+  args: ['ms', 'atLeast', 'channel', 'message'],
   reply: (done: number) => done,
 });
 

@@ -9,7 +9,7 @@ import { systemClock } from '../../src/clock.ts';
 import { eventually } from '../support/eventually.ts';
 import { startProxy } from '../support/proxy.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
-import { handlers, startApi, warmUp, type Api } from './producer-app.ts';
+import { handlers, startApi, warmUp, warmUpOnly, type Api } from './producer-app.ts';
 
 let server: TestServer;
 let api: Api;
@@ -126,6 +126,57 @@ describe('a stream of events', () => {
   });
 });
 
+describe('a wait', () => {
+  test('tells the end that came after the last look', async () => {
+    let count = 0;
+    await eventually(async () => {
+      const id = `late-${count++}`;
+      const job = await start(id);
+      await systemClock.sleep(600); // Nobody looks any more.
+      const waiting = api.ask('GET', `/v1/jobs/${job}/wait?timeout=240ms`); // The first look comes after 250 ms.
+      await systemClock.sleep(100); // It waits by now.
+      release(id);
+      expect(await waiting).toMatchObject({ status: 200, body: { state: 'completed', result: 'released' } });
+    }, 10_000);
+  });
+
+  test('tells nothing to a key that was revoked meanwhile', async () => {
+    const job = await start('secret');
+    const key = await api.newKey(['read:*']);
+    const waiting = api.ask('GET', `/v1/jobs/${job}/wait`, undefined, { key });
+    await systemClock.sleep(300);
+    await createApiKeys(api.platform).revoke(key.split('_')[1] ?? '');
+    await systemClock.sleep(1_200); // So long a process remembers the key.
+    release('secret');
+    expect(await waiting).toMatchObject({ status: 401, body: { code: 'KEY_REFUSED' } });
+  });
+
+  test('or stream whose client left before it began takes no place', async () => {
+    const proxy = await startProxy(server.port);
+    const far = await startApi(proxy.url, { waitsPerKey: 2 });
+    try {
+      const { body } = await far.ask('POST', '/v1/contracts/api.echo/jobs', {
+        input: { text: 'a' },
+        options: { delay: '1h' },
+      });
+      const path = `/v1/jobs/${String(body['id'])}`;
+      const options = { headers: { authorization: `Bearer ${far.key}` }, agent: false };
+      await far.ask('GET', path);
+      proxy.slowDown(300);
+      const left = ['events', 'wait', 'events', 'wait'].map((what) =>
+        get(`${far.url}${path}/${what}`, options).on('error', () => undefined),
+      );
+      await systemClock.sleep(100); // They have been read, and ask Redis for what they need.
+      for (const request of left) request.destroy();
+      // It takes the same way after them.
+      expect((await far.ask('GET', `${path}/wait?timeout=1ms`)).status).toBe(202);
+    } finally {
+      await far.stop();
+      await proxy.stop();
+    }
+  });
+});
+
 describe('watching', () => {
   const sight = { job: { id: 'a' } } as Sight;
 
@@ -158,6 +209,18 @@ describe('watching', () => {
     const seconds = (systemClock.monotonicMs() - startMs) / 1_000;
     for (const end of ends) end();
     expect(looks / seconds).toBeLessThanOrEqual(110);
+  });
+
+  test('of many jobs is spread over time', async () => {
+    let looks = 0;
+    const watch = new JobWatch(async () => {
+      looks++;
+      return sight;
+    });
+    const ends = Array.from({ length: 100 }, (_, index) => watch.watch(`job-${index}`, () => undefined));
+    await eventually(() => expect(looks).toBeGreaterThan(1)); // The first to come is looked at alone.
+    expect(looks).toBeLessThan(100);
+    for (const end of ends) end();
   });
 
   test('takes a job for gone when it was missed twice', async () => {
@@ -206,6 +269,25 @@ describe('while Redis is away', () => {
         headers: { 'idempotency-key': 'away' },
       });
       expect(again.status).toBe(201);
+    } finally {
+      await away.stop();
+      await proxy.stop();
+    }
+  });
+
+  test('a request whose claim was lost on the way can be sent again at once', async () => {
+    const proxy = await startProxy(server.port);
+    const away = await startApi(proxy.url);
+    const job = { input: { text: 'claimed' }, options: { delay: '1h' } };
+    const sendIt = () =>
+      away.ask('POST', '/v1/contracts/api.echo/jobs', job, { headers: { 'idempotency-key': 'lost' } });
+    try {
+      await warmUpOnly(away);
+      proxy.loseAnswers();
+      expect((await sendIt()).status).toBe(503);
+      proxy.restore();
+      proxy.cut();
+      await eventually(async () => expect((await sendIt()).status).toBe(201), 15_000);
     } finally {
       await away.stop();
       await proxy.stop();

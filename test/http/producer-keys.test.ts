@@ -1,6 +1,9 @@
 /** Who may use the producer API: keys, scopes, expiry, revocation, limits; and requests that are sent twice. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { createApiKeys } from '../../src/http/index.ts';
+import type { RedisClient } from '../../src/redis/clients.ts';
+import type { Connections } from '../../src/redis/connect.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { startApi, warmUpOnly, type Api, type Ask } from './producer-app.ts';
@@ -79,6 +82,34 @@ describe('an API key', () => {
     expect((await ask('GET', '/v1/contracts', undefined, { key: token })).status).toBe(401);
   });
 
+  test('that is not there is asked for once a second', async () => {
+    const { prefix, log, redis } = api.platform;
+    let questions = 0;
+    const commands = (): RedisClient => {
+      questions++;
+      return redis.commands();
+    };
+    const keys = createApiKeys({ prefix, log, redis: { label: redis.label, commands } as unknown as Connections });
+    for (let time = 0; time < 50; time++)
+      expect(await keys.check(`mr_${'a'.repeat(12)}_${'b'.repeat(43)}`)).toBeUndefined();
+    expect(questions).toBeLessThan(50);
+  });
+
+  test('that has expired makes room when there are too many', async () => {
+    const { log, redis } = api.platform;
+    const prefix = `${api.platform.prefix}-full`;
+    const records = `${prefix}:api-keys:{all}`;
+    const expired = JSON.stringify({ name: 'x', scopes: ['*:*'], hash: '', createdAt: 1, expiresAt: 2 });
+    const kept = JSON.stringify({ name: 'x', scopes: ['*:*'], hash: '', createdAt: 1 });
+    const many = Array.from({ length: 9_999 }, (_, index) => [`key-${index}`, index < 3 ? expired : kept]);
+    await redis.commands().hset(records, ...many.flat());
+    await redis.commands().hset(`${records}:used`, 'key-0', '1', 'key-3', '1');
+    const keys = createApiKeys({ prefix, log, redis });
+    for (let time = 0; time < 4; time++) await keys.create({ name: 'new', scopes: ['*:*'] });
+    await expect(keys.create({ name: 'new', scopes: ['*:*'] })).rejects.toThrow(/there are 10000 already/);
+    expect(await redis.commands().hkeys(`${records}:used`)).toEqual(['key-3']);
+  });
+
   test('tells when it was used last', async () => {
     const keys = createApiKeys(api.platform);
     const { token, key } = await keys.create({ name: 'used', scopes: ['*:*'] });
@@ -90,7 +121,7 @@ describe('an API key', () => {
     );
   });
 
-  test.each([['email.send'], ['write:email'], ['enqueue:em*il'], ['enqueue:'], ['enqueue:*.x']])(
+  test.each([['email.send'], ['write:email'], ['READ:x.*'], ['enqueue:em*il'], ['enqueue:'], ['enqueue:*.x']])(
     'takes no scope %s',
     async (scope) => {
       await expect(createApiKeys(api.platform).create({ name: 'x', scopes: [scope] })).rejects.toThrow(
@@ -152,6 +183,13 @@ describe('an idempotency key of a job', () => {
 const send = (body: unknown, idempotencyKey: string, key?: string, path = ECHO) =>
   ask('POST', path, body, { key, headers: { 'idempotency-key': idempotencyKey } });
 
+/** The id of the job that is made, alone or as a batch of one. */
+const idOfOne = async (text: string, idempotencyKey: string, kind?: 'batch'): Promise<unknown> => {
+  if (kind === undefined) return (await send(later(text), idempotencyKey)).body['id'];
+  const { body } = await send({ jobs: [later(text)] }, idempotencyKey, undefined, `${ECHO}/batch`);
+  return (body['jobs'] as Array<{ id: string }>)[0]?.id;
+};
+
 describe('the header Idempotency-Key', () => {
   test('gives the same request the same answer, whatever the order of its fields', async () => {
     const first = await send(later('once'), 'k-1');
@@ -192,6 +230,17 @@ describe('the header Idempotency-Key', () => {
     expect(again.body).toEqual(first.body);
   });
 
+  test('of a single job never meets that of a batch', async () => {
+    const ids = [
+      await idOfOne('1', 'k-7/0'),
+      await idOfOne('2', 'k-7', 'batch'),
+      await idOfOne('3', 'k-8', 'batch'),
+      await idOfOne('4', 'k-8/0'),
+      await idOfOne('5', '0/k-8'),
+    ];
+    expect(new Set(ids).size).toBe(5);
+  });
+
   test('finds the job of a first try that told nobody of its outcome', async () => {
     const first = await send(later('lost'), 'k-6');
     const redis = api.platform.redis.commands();
@@ -199,8 +248,12 @@ describe('the header Idempotency-Key', () => {
     let forgotten = 0;
     for await (const key of scan(redis, `${records}*`)) {
       if ((await redis.hget(key, 'answer'))?.includes(String(first.body['id'])) !== true) continue;
-      await redis.hdel(key, 'answer'); // As of a process that died before it could keep the answer,
-      await redis.hset(key, 'until_ms', '0'); // so long ago that its lease has run out.
+      await redis.hdel(key, 'answer'); // As of a process that died before it could keep the answer.
+      await redis.hset(key, 'until_ms', systemClock.wallMs() + 20_000);
+      const early = await send(later('lost'), 'k-6');
+      expect(early).toMatchObject({ status: 409, body: { code: 'REQUEST_UNDER_WAY' } });
+      expect(Number(early.headers.get('retry-after')), 'its lease').toBeGreaterThan(10);
+      await redis.hset(key, 'until_ms', '0'); // Its lease has run out.
       forgotten++;
     }
     expect(forgotten).toBe(1);
@@ -239,8 +292,9 @@ describe('limits', () => {
       expect(refused.body).toMatchObject({ status: 429, code: 'RATE_LIMITED' });
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(1);
       expect(refused.headers.get('ratelimit')).toContain('r=0');
-      // The document needs no key and counts for nobody.
-      expect((await limited.ask('GET', '/openapi.json', undefined, { key: '' })).status).toBe(200);
+      // The document needs no key, so that it counts for its address.
+      for (const path of ['/openapi.json', '/docs'])
+        expect((await limited.ask('GET', path, undefined, { key: '' })).status).toBe(429);
     } finally {
       await limited.stop();
     }

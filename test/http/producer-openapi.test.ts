@@ -3,6 +3,7 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { producerOpenApi } from '../../src/http/index.ts';
+import { jsonSchemaOf } from '../../src/http/producer/json-schema.ts';
 import { defineJob, type JobContract } from '../../src/jobs/contract.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
@@ -105,6 +106,19 @@ describe('the document', () => {
         expect(response['description'], `${path} ${status}`).toBeTypeOf('string');
       }
     }
+  });
+
+  test('tells of every refusal that any operation can meet', () => {
+    for (const { path, operation } of operations())
+      expect(Object.keys(operation['responses'] as Json), path).toEqual(
+        expect.arrayContaining(['400', '401', '413', '415', '429', '500', '503']),
+      );
+  });
+
+  test('is made once, however its mount is spelled', async () => {
+    expect(jsonSchemaOf(echo.input)).toBe(jsonSchemaOf(echo.input));
+    const spelled = await fetch(new URL('/aPi/openapi.json', api.url), { headers: { connection: 'close' } });
+    expect(await spelled.json()).toEqual({ ...document, servers: [{ url: '/aPi' }] });
   });
 
   test('shows an example of each input that is one', async () => {

@@ -124,6 +124,13 @@ describe('a job', () => {
     expect((await ask('POST', `/v1/jobs/${id}/cancel`)).body).toMatchObject({ status: 'cancelled' });
   });
 
+  test('may be asked for at a time that has passed, be it before 1970', async () => {
+    for (const at of ['2020-01-01T00:00:00Z', '1960-01-01T00:00:00Z']) {
+      const { status } = await ask('POST', '/v1/contracts/api.echo/jobs', { input: { text: 'past' }, options: { at } });
+      expect(status, at).toBe(201);
+    }
+  });
+
   test('that runs is told with its progress, and a cancellation reaches it', async () => {
     const id = await idOf('api.slow', { id: 'run' });
     await eventually(async () =>
@@ -199,6 +206,10 @@ describe('many jobs', () => {
 const post = (body: unknown, headers: Record<string, string> = {}) =>
   ask('POST', '/v1/contracts/api.echo/jobs', body, { headers });
 
+/** An input of reports.tree, as text. */
+const treeOf = (levels: number): string =>
+  `{"user":"deep","node":${'{"name":"a","children":['.repeat(levels)}${']}'.repeat(levels)}}`;
+
 describe('a request that is refused', () => {
   test('for its input tells each place, and quotes no secret', async () => {
     const refused = await post({ input: { text: 5, times: 9, extra: 1, password: 12_345_678 } });
@@ -220,6 +231,8 @@ describe('a request that is refused', () => {
     ['two times', { input: { text: 'a' }, options: { at: '2040-01-01T00:00:00Z', delay: 1 } }, 400, 'REQUEST_INVALID'],
     ['a deadline', { input: { text: 'a' }, options: { deadline: 1 } }, 400, 'REQUEST_INVALID'],
     ['no input', {}, 422, 'INPUT_INVALID'],
+    ['a time too far away', { input: { text: 'a' }, options: { at: '9999-12-31T00:00:00Z' } }, 400, 'REQUEST_INVALID'],
+    ['a deep input', `{"input":{"text":${'['.repeat(5_000)}${']'.repeat(5_000)}}}`, 400, 'REQUEST_INVALID'],
     ['too large an input', { input: { text: 'a'.repeat(300_000) } }, 413, 'PAYLOAD_TOO_LARGE'],
     ['too large a body', { input: { text: 'a'.repeat(5_000_000) } }, 413, 'PAYLOAD_TOO_LARGE'],
   ])('for %s', async (_what, body, status, code) => {
@@ -244,6 +257,14 @@ describe('a request that is refused', () => {
       'MEDIA_TYPE_UNSUPPORTED',
     ],
     [
+      'a charset that can be read elsewhere',
+      'POST',
+      '/v1/contracts/api.echo/jobs',
+      { 'content-type': 'application/json; charset=utf-16' },
+      415,
+      'MEDIA_TYPE_UNSUPPORTED',
+    ],
+    [
       'a coding that is not known',
       'POST',
       '/v1/contracts/api.echo/jobs',
@@ -258,6 +279,16 @@ describe('a request that is refused', () => {
     const answer = await ask(method, path, { input: { text: 'a' } }, { headers });
     expect(answer).toMatchObject(problem(status, code));
     expect(answer.headers.get('allow')).toBe(status === 405 ? 'POST' : null);
+  });
+
+  test('for an input that is deep, also where the contract has no end to it', async () => {
+    const path = '/v1/contracts/reports.tree/jobs';
+    const deep = treeOf(2_000);
+    expect(await ask('POST', path, `{"input":${deep}}`)).toMatchObject(problem(400, 'REQUEST_INVALID'));
+    expect(await ask('POST', `${path}/batch`, `{"jobs":[{"input":${deep}}]}`)).toMatchObject(
+      problem(400, 'REQUEST_INVALID'),
+    );
+    expect((await ask('POST', path, `{"input":${treeOf(50)}}`)).status).toBe(201);
   });
 
   test('for a wait that is too long, or none', async () => {

@@ -104,6 +104,22 @@ describe.each(ONE_EACH)('a limiter by $algorithm ($align)', (policy) => {
     expect(await limiter.wait('k', { max: '20s' })).toMatchObject({ allowed: true });
   });
 
+  test('a block of at least so long ends no longer one', async () => {
+    const limiter = limiterOf(policy);
+    const blockedMs = async (): Promise<number> => (await limiter.peek('k')).retryAfterMs;
+    await limiter.block('k', '1h', { atLeast: true });
+    await limiter.block('k', '1s', { atLeast: true });
+    expect(await blockedMs()).toBeGreaterThan(3_500_000);
+    await limiter.block('k', '2h', { atLeast: true });
+    expect(await blockedMs()).toBeGreaterThan(7_100_000);
+    await limiter.block('k', '1s');
+    expect(await blockedMs()).toBeLessThanOrEqual(1_000);
+    const block = `millrace:rate:{${limiter.name}/k}:block`;
+    await server.ask((redis) => redis.set(block, '1'));
+    await limiter.block('k', '1h', { atLeast: true });
+    expect(await server.ask((redis) => redis.pttl(block))).toBe(-1);
+  });
+
   test('a block without an end, or at its very end, lets no call in for nothing', async () => {
     const limiter = limiterOf(policy);
     await limiter.consume('k');

@@ -141,6 +141,7 @@ test('every bad value is told at once, and nothing of a secret', () => {
   const bad = {
     MILLRACE_MAIL_FORM: 'x',
     MILLRACE_MAIL_PER_DOMAIN: 'lots',
+    MILLRACE_WEBHOOK_SHOW_ANSWERS: 'maybe',
     MILLRACE_WEBHOOK_SECRETS: 'orders:whsec_c2VjcmV0',
     MILLRACE_WEBHOOK_REDIRECTS: 'many',
     LOG_LEVEL: 'loud',
@@ -152,4 +153,18 @@ test('every bad value is told at once, and nothing of a secret', () => {
   expect(() => readStockEnv({ MILLRACE_WEBHOOK_SECRETS: 'orders=whsec_c2VjcmV0' })).toThrow(
     /MILLRACE_WEBHOOK_SECRETS: expected whsec_ and/,
   );
+  expect(() => readStockEnv({ MILLRACE_WEBHOOK_SECRETS: `orders=${secret} orders=${secret}` })).toThrow(
+    /MILLRACE_WEBHOOK_SECRETS: expected each name once, got orders twice/,
+  );
+});
+
+test('what only a job would meet stops the start too', () => {
+  const mail = { SMTP_URL: 'smtp://mail.example.com', MILLRACE_MAIL_FROM: 'shop@example.com' };
+  for (const limit of ['9999999/1ms', '1/9999d', '1/365d:9999999'])
+    expect(() => readStockEnv({ ...mail, MILLRACE_MAIL_PER_DOMAIN: limit }), limit).toThrow(
+      /faults: MILLRACE_MAIL_PER_DOMAIN: expected /,
+    );
+  const escaped = { ...mail, SMTP_URL: 'smtp://ann:50%off@mail.example.com' };
+  expect(() => readStockEnv(escaped)).toThrow(/SMTP_URL: .*%25/);
+  expect(() => readStockEnv(escaped)).not.toThrow(/50/);
 });

@@ -1,5 +1,6 @@
 /** The parts of the stock jobs that need no server: addresses, secrets, waits, what contracts and options refuse. */
 import { describe, expect, test } from 'vitest';
+import { createConnections, createLimits, MillraceError } from '../../src/index.ts';
 import {
   createEmailHandler,
   createWebhookHandler,
@@ -8,8 +9,9 @@ import {
   rawHtml,
   webhookDeliver,
 } from '../../workers/index.ts';
+import { limitSchema, policyOf, spreadOut, type LimitOption } from '../../workers/limit-option.ts';
 import { parseAddress } from '../../workers/mail/address.ts';
-import { isPublic } from '../../workers/webhook/addresses.ts';
+import { inTurns, isPublic } from '../../workers/webhook/addresses.ts';
 import { retryAfterMs } from '../../workers/webhook/retry-after.ts';
 import { readSecret, signedHeaders } from '../../workers/webhook/signature.ts';
 import { faultsOf } from './scene.ts';
@@ -74,7 +76,8 @@ test('addresses of mail are one address and one line', () => {
     name: 'Lovelace, Ada',
     address: 'ada@example.com',
   });
-  expect(parseAddress({ address: 'zoë@bücher.example' })).toEqual({ name: '', address: 'zoë@bücher.example' });
+  // As servers without SMTPUTF8 need it, and as they repeat it.
+  expect(parseAddress({ address: 'zoë@Bücher.example' })).toEqual({ name: '', address: 'zoë@xn--bcher-kva.example' });
   const bad = [
     'ada',
     'a@',
@@ -89,8 +92,26 @@ test('addresses of mail are one address and one line', () => {
     'a@-b',
     'a..b@c',
     'a@b..c',
+    'ada@exam\r\nple.com',
+    'ada@exam\tple.com',
+    'ada@example.com\r\n',
+    'ada@example.com ',
+    'ada@example.com/\r\nRCPT TO:<eve>',
+    'ada@example.com/>\r\nDATA',
+    'ada@example.com/,x',
+    'ada@example.com/ SIZE=1',
+    'ada@example.com:25',
+    'ada@example.com?x',
+    'ada@example.com#x',
+    String.raw`ada@example.com\x`,
+    'ada@ex%61mple.com',
+    'ada@0x7f.1',
+    'ada@127.0.0.1',
   ];
-  for (const text of bad) expect(parseAddress(text), text).toBeUndefined();
+  for (const text of bad) {
+    expect(parseAddress(text), text).toBeUndefined();
+    expect(parseAddress({ address: text }), text).toBeUndefined();
+  }
   expect(parseAddress({ name: 'Ada\nBcc: eve@example.com', address: 'ada@example.com' })).toBeUndefined();
   expect(parseAddress({ address: 'ada@example.com\r\nRCPT TO:<eve@example.com>' })).toBeUndefined();
 });
@@ -104,6 +125,7 @@ test('what could become a header, a recipient or a path is refused when the job 
     [{ replyTo: 'a@b.example\nX: y' }, 'replyTo'],
     [{ headers: { 'X-A': 'b\r\nBcc: eve@example.com' } }, 'headers.X-A'],
     [{ headers: { Bcc: 'eve@example.com' } }, 'headers.Bcc'],
+    [{ headers: { 'Apparently-To': 'eve@example.com' } }, 'headers.Apparently-To'],
     [{ headers: { 'X-A\r\nBcc': 'eve@example.com' } }, 'headers.X-A\r\nBcc'],
     [{ attachments: [{ filename: '../a\r\nX: y', content: '' }] }, 'attachments.0.filename'],
     [{ attachments: [{ filename: 'a', content: '', path: '/etc/passwd' }] }, 'attachments.0'],
@@ -141,7 +163,84 @@ test('an option that is wrong or unknown names itself, and no secret is told', (
   expect(email({ smtp: `${smtp}?tls.rejectUnauthorized=false` })).toThrow(/smtp: expected/);
   expect(webhook({})).toThrow(/secrets\.a: expected whsec_ and 24 to 64 bytes/);
   expect(webhook({})).not.toThrow(/short/);
-  expect(webhook({ secrets: {}, allowPrivate: ['10.0.0.0/99'] })).toThrow(/allowPrivate: expected networks/);
+  for (const network of ['10.0.0.0/99', '10.0.0.0/', '10.0.0.0/0', '10.0.0.0/8/24', '10.0.0.0/0x8', '::/0', 'x', ''])
+    expect(webhook({ secrets: {}, allowPrivate: [network] }), network).toThrow(/allowPrivate: expected networks/);
+  expect(email({ smtp: 'smtp://ann:50%off@mail.example.com' })).toThrow(/smtp: .*%25/);
+  expect(email({ smtp: 'smtp://ann:50%off@mail.example.com' })).not.toThrow(/50/);
+});
+
+test('a limit that no limiter takes is refused with the options, and one that is taken is taken by a limiter', async () => {
+  const connections = createConnections({ url: 'redis://127.0.0.1:1' });
+  const limits = createLimits(connections);
+  const limited = (limit: LimitOption) => () => limits.limiter('email.send', policyOf(limit));
+  const good: LimitOption[] = [
+    { limit: 10_000, per: 1 },
+    { limit: 1, per: '100d' },
+    { limit: 365, per: '365d', burst: 100 },
+    { limit: 10_000_000, per: '1s', burst: 1e12 / 2 },
+  ];
+  for (const limit of good) {
+    expect(limitSchema.safeParse(limit).success, JSON.stringify(limit)).toBe(true);
+    expect(limits.limiter(`good-${limit.limit}-${limit.per}`, policyOf(limit))).toBeDefined();
+  }
+  const bad: LimitOption[] = [
+    { limit: 9_999_999, per: '1ms' },
+    { limit: 1, per: '9999d' },
+    { limit: 1_000, per: '401d', burst: 1 },
+    { limit: 1, per: '365d', burst: 9_999_999 },
+    { limit: 2e12, per: '300d', burst: 1 },
+  ];
+  for (const limit of bad) {
+    expect(limitSchema.safeParse(limit).success, JSON.stringify(limit)).toBe(false);
+    expect(limited(limit), JSON.stringify(limit)).toThrow(expect.objectContaining({ code: 'OPTIONS_INVALID' }));
+  }
+  await limits.stop();
+  await connections.close();
+});
+
+const refusal = (ms: number): MillraceError => new MillraceError('RATE_LIMITED', 'x', { retryAfterMs: ms });
+
+test('jobs that a limit refuses together do not come back together, the less so the longer they are there', () => {
+  const waits = (ageMs: number): number[] =>
+    Array.from({ length: 100 }, () => {
+      const error = spreadOut(refusal(500), { enqueuedAt: Date.now() - ageMs }) as MillraceError;
+      expect(error.code).toBe('JOB_POSTPONED');
+      return error.facts['delayMs'] as number;
+    });
+  expect(Math.max(...waits(0))).toBeLessThan(2_000);
+  const [old, ancient] = [waits(10_000), waits(86_400_000)];
+  expect(Math.min(...old, ...ancient)).toBeGreaterThanOrEqual(500);
+  expect(Math.max(...ancient)).toBeLessThanOrEqual(60_500);
+  expect(new Set(old).size).toBeGreaterThan(50);
+  expect(Math.max(...ancient)).toBeGreaterThan(Math.max(...old));
+  // What never passes is no matter of waiting.
+  const never = refusal(Infinity);
+  expect(spreadOut(never, { enqueuedAt: 0 })).toBe(never);
+});
+
+test('names are resolved two at a time, so that slow ones leave the process a thread', async () => {
+  let [running, most] = [0, 0];
+  const ends: Array<() => void> = [];
+  const resolve = inTurns(2, async (host) => {
+    most = Math.max(most, ++running);
+    await new Promise<void>((end) => ends.push(end));
+    running--;
+    if (host === 'bad') throw new Error('ENOTFOUND');
+    return [];
+  });
+  const answers = Promise.allSettled(['a', 'bad', 'c', 'd', 'e'].map(resolve));
+  while (ends.length > 0) {
+    ends.shift()?.();
+    await new Promise((next) => setImmediate(next));
+  }
+  expect((await answers).map(({ status }) => status)).toEqual([
+    'fulfilled',
+    'rejected',
+    'fulfilled',
+    'fulfilled',
+    'fulfilled',
+  ]);
+  expect(most).toBe(2);
 });
 
 test('Retry-After is seconds or a date, within bounds', () => {

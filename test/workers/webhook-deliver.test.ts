@@ -1,12 +1,16 @@
 /** What `webhook.deliver` sends, and what it does with receivers that misbehave. */
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Platform } from '../../src/index.ts';
 import { webhookDeliver, type WebhookInput, type WebhookOptions } from '../../workers/index.ts';
 import { webhookHandler } from '../../workers/webhook-deliver.ts';
 import { resolveBySystem, type Resolve } from '../../workers/webhook/addresses.ts';
+import { Endpoint, type BreakerRules } from '../../workers/webhook/endpoint.ts';
 import { eventually } from '../support/eventually.ts';
+import { failureOf } from '../support/failures.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { freePort, startRedis, type TestServer } from '../support/servers.ts';
 import { says, startReceiver, type Receiver } from './receiver.ts';
@@ -45,6 +49,12 @@ const resolvePrivate: Resolve = async (host) =>
         { address: '::ffff:127.0.0.1', family: 6 },
       ]
     : [{ address: '169.254.169.254', family: 4 }];
+
+/** One that nobody else knows. */
+async function endpointWith(breaker: BreakerRules): Promise<Endpoint> {
+  const { limits, log } = await startPlatform(own, redis.url);
+  return new Endpoint(limits, new URL('https://example.com/hooks'), false, breaker, log);
+}
 
 /** How a job of two attempts ends that gets nowhere. */
 async function deathOf(platform: Platform, input = hook()): Promise<{ reason: string; message: string }> {
@@ -116,12 +126,16 @@ describe('an endpoint that asks for time is given it, and no attempt is used up'
 describe('an endpoint', () => {
   test('that says 410 wants no more; other refusals are tried again unless the options say that they are final', async () => {
     receiver.answers = [says(410, {}, 'gone\nfor good')];
-    expect(await deathOf(await working())).toEqual({
+    expect(await deathOf(await working({ showAnswers: true }))).toEqual({
       reason: 'unrecoverable',
       message: `127.0.0.1:${receiver.port} answered 410: gone for good; it wants no more webhooks`,
     });
-    receiver.answers = [says(400, {}, 'no')];
-    expect(await deathOf(await working())).toMatchObject({ reason: 'attempts' });
+    receiver.answers = [says(400, {}, 'no order.paid, please')];
+    // It may repeat what is secret of the request.
+    expect(await deathOf(await working())).toEqual({
+      reason: 'attempts',
+      message: `127.0.0.1:${receiver.port} answered 400`,
+    });
     expect(await deathOf(await working({ clientErrors: 'dead' }))).toMatchObject({ reason: 'unrecoverable' });
   });
 
@@ -134,6 +148,21 @@ describe('an endpoint', () => {
     receiver.answers = [says(200, { 'x-long': 'x'.repeat(20_000) })];
     expect((await deathOf(platform)).message).toContain('(HPE_HEADER_OVERFLOW)');
     expect((await deathOf(platform, hook(`http://127.0.0.1:${await freePort()}`))).message).toContain('(ECONNREFUSED)');
+  });
+
+  test('that changes the protocol has failed, at once', async () => {
+    const server = createServer((socket) => {
+      socket
+        .on('error', () => undefined)
+        .once('data', () => {
+          socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n');
+        });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    const death = await deathOf(await working({ timeout: '1m', breaker: false }), hook(`http://127.0.0.1:${port}/`));
+    server.close();
+    expect(death.message).toContain('(BAD_UPGRADE)');
   });
 
   test('whose answer never ends is read up to the limit and hung up on', async () => {
@@ -182,6 +211,28 @@ describe('an endpoint', () => {
     expect(receiver.received).toHaveLength(5);
     const times = receiver.received.map(({ at }) => at);
     expect((times[2] ?? 0) - (times[1] ?? 0)).toBeGreaterThan(900);
+  });
+
+  test('that is left alone for long is not asked sooner because another answer has failed', async () => {
+    const endpoint = await endpointWith({ failures: 1, openForMs: 1_000 });
+    await endpoint.pause(3_600_000);
+    await endpoint.failed();
+    const error = await failureOf(endpoint.enter(), 'RATE_LIMITED');
+    expect(error.facts['retryAfterMs']).toBeGreaterThan(3_000_000);
+  });
+
+  test('is tried with one job after it was left alone: a failure is enough to go on so, a success lets all in', async () => {
+    const endpoint = await endpointWith({ failures: 2, openForMs: 2_000 });
+    await Promise.all([endpoint.enter(), endpoint.enter()]);
+    for (const round of [1, 2, 3]) {
+      await endpoint.failed();
+      if (round === 1) await endpoint.failed();
+      await failureOf(endpoint.enter(), 'RATE_LIMITED');
+      await eventually(() => endpoint.enter());
+      await failureOf(endpoint.enter(), 'RATE_LIMITED');
+    }
+    await endpoint.succeeded();
+    await Promise.all([endpoint.enter(), endpoint.enter()]);
   });
 });
 
@@ -251,5 +302,7 @@ describe('redirects', () => {
     expect((await deathOf(await working({ redirects: 2 }))).message).toContain('redirects once more after 2 redirects');
     expect(receiver.received).toHaveLength(6);
     expect((await deathOf(await working({ redirects: 0 }))).message).toContain('answered 302');
+    const rules = { redirects: 0, patience: 0, breaker: { failures: 1, openFor: '1h' } } as const;
+    expect((await deathOf(await working(rules))).message).toContain('is left alone');
   });
 });

@@ -4,7 +4,7 @@ import { ONE_LINE } from '../one-line.ts';
 
 const NAME = /^[A-Za-z0-9-]{1,76}$/;
 const OUR_OWN =
-  /^(?:from|sender|to|cc|bcc|reply-to|return-path|subject|date|message-id|received|mime-version|content-.*|dkim-.*|arc-.*|resent-.*|x-nodemailer.*)$/i;
+  /^(?:from|sender|to|apparently-to|cc|bcc|reply-to|return-path|subject|date|message-id|received|mime-version|content-.*|dkim-.*|arc-.*|resent-.*|x-nodemailer.*)$/i;
 
 /** By their names. */
 export const headersSchema: z.ZodType<Record<string, string>, Record<string, string>> = z

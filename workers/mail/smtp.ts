@@ -8,7 +8,7 @@
 import { createTransport, type Transporter } from 'nodemailer';
 import type SMTPPool from 'nodemailer/lib/smtp-pool';
 import { unrecoverable } from 'millrace';
-import { domainOf } from './address.ts';
+import { domainOf, readableOf } from './address.ts';
 
 /** Where the mail server is and how it is spoken to. */
 export interface SmtpSettings {
@@ -61,6 +61,7 @@ interface SmtpError extends Error {
 export class Smtp {
   readonly #settings: SmtpSettings;
   #pool: SmtpPool | undefined;
+  #isClosed = false;
 
   constructor(settings: SmtpSettings) {
     this.#settings = settings;
@@ -69,6 +70,7 @@ export class Smtp {
   /** @returns the server's words. @throws MailFailed, MillraceError JOB_UNRECOVERABLE, the signal's reason */
   async send(mail: Mail, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
+    if (this.#isClosed) throw new MailFailed('the mail handler is closed', 'ECLOSED');
     try {
       const { response } = await this.#transport().sendMail({ ...mail, signal });
       return withoutAddress(response, mail.to.address);
@@ -78,8 +80,9 @@ export class Smtp {
     }
   }
 
-  /** Hangs up. Mails that are on their way are given up. */
+  /** Hangs up. Mails that are on their way are given up, and later ones are not begun. */
   close(): void {
+    this.#isClosed = true;
     this.#pool?.close({ force: true });
     this.#pool = undefined;
   }
@@ -125,9 +128,9 @@ function explain(error: SmtpError, address: string): Error {
 
 /** One line that can be logged: servers repeat the address that they refuse. */
 function withoutAddress(words: string, address: string): string {
-  const escaped = address.replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+  const spellings = [address, readableOf(address)].map((one) => one.replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`));
   return words
-    .replaceAll(new RegExp(escaped, 'gi'), () => `...@${domainOf(address)}`)
+    .replaceAll(new RegExp(spellings.join('|'), 'gi'), () => `...@${domainOf(address)}`)
     .replaceAll(/\s+/g, ' ')
     .slice(0, LONGEST_ANSWER);
 }

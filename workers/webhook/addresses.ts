@@ -18,8 +18,28 @@ export interface ResolvedAddress {
 /** All addresses of a name. */
 export type Resolve = (host: string) => Promise<readonly ResolvedAddress[]>;
 
-/** By the system, so that /etc/hosts counts as it does for all other programs. */
-export const resolveBySystem: Resolve = (host) => lookup(host, { all: true, verbatim: true });
+/**
+ * By the system, so that /etc/hosts counts as it does for all other programs. Each takes one of the process's four threads for as long as it
+ * takes: names that are slow on purpose must not take them all.
+ */
+export const resolveBySystem: Resolve = inTurns(2, (host) => lookup(host, { all: true, verbatim: true }));
+
+/** So many at once; the others wait. */
+export function inTurns(most: number, resolve: Resolve): Resolve {
+  const waiting: Array<() => void> = [];
+  let free = most;
+  return async (host) => {
+    if (free > 0) free--;
+    else await new Promise<void>((begin) => waiting.push(begin));
+    try {
+      return await resolve(host);
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else free++;
+    }
+  };
+}
 
 const IPV4_REFUSED = [
   '0.0.0.0/8',
@@ -55,11 +75,13 @@ export function isPublic(address: string): boolean {
   return global6.check(address, 'ipv6') && !refused.check(address, 'ipv6');
 }
 
-/** The networks that lists such as `10.1.0.0/16`, `fd00::/8` or `10.1.2.3` name. @throws what Node says of a bad one */
+/** The networks that lists such as `10.1.0.0/16`, `fd00::/8` or `10.1.2.3` name. @throws RangeError for a bad one, and for one that is everything */
 export function networksOf(list: readonly string[]): BlockList {
   const networks = new BlockList();
   for (const entry of list) {
-    const [network = '', bits] = entry.split('/');
+    // Number() takes more than digits, and the empty text for 0.
+    const { network = '', bits } = /^(?<network>[^/]+)(?:\/(?<bits>[1-9]\d{0,2}))?$/.exec(entry)?.groups ?? {};
+    if (isIP(network) === 0) throw new RangeError(`expected a network such as 10.1.0.0/16, got ${entry}`);
     const family = isIP(network) === 6 ? 'ipv6' : 'ipv4';
     if (bits === undefined) networks.addAddress(network, family);
     else networks.addSubnet(network, Number(bits), family);

@@ -68,7 +68,8 @@ export async function post(request: PostRequest, rules: PostRules): Promise<Answ
   try {
     for (let hops = 0; ; hops++) {
       signal.throwIfAborted();
-      const answer = await hop(url, request, rules, signal);
+      // Whatever a receiver makes of the connection, and whatever Node tells of it.
+      const answer = await unlessAborted(hop(url, request, rules, signal), signal);
       if (!FOLLOWED.has(answer.status) || answer.location === undefined || rules.redirects === 0) return answer;
       if (hops === rules.redirects)
         throw new WebhookFailed(`${url.host} redirects once more after ${hops} redirects`, 'TOO_MANY_REDIRECTS');
@@ -139,6 +140,11 @@ function answerTo(outgoing: ClientRequest, body: string): Promise<IncomingMessag
     outgoing.once('response', resolve);
     // Stays: what is destroyed later may fail once more.
     outgoing.on('error', reject);
+    outgoing.once('upgrade', (_response, socket) => {
+      socket.destroy();
+      reject(Object.assign(new Error('the receiver changes the protocol'), { code: 'BAD_UPGRADE' }));
+    });
+    outgoing.once('close', () => reject(new Error('the connection is closed')));
     outgoing.end(body);
   });
 }

@@ -5,7 +5,8 @@
  * guessed; these bits cannot, so that a fast one is as safe, and one a request costs nothing. What is compared is compared in constant time.
  * A key that is revoked or has expired is refused within a second in every process (CACHED_FOR_MS), at once in the one that revoked it.
  * Expiry is by the server's clock. `lastUsedAt` is noted once a minute at most.
- * Keys: `{prefix}:api-keys:{all}` HASH of records by id, `{prefix}:api-keys:{all}:used` HASH of last uses; no end, at most MOST_KEYS.
+ * Keys: `{prefix}:api-keys:{all}` HASH of records by id, `{prefix}:api-keys:{all}:used` HASH of last uses; no end, at most MOST_KEYS;
+ * those that have expired make room for new ones when there are so many.
  * Redis down: every call fails within the deadline; who was let in goes on for that second.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -73,7 +74,7 @@ const DEFAULT_DEADLINE_MS = 2_000;
 
 const makeKey = defineScript({
   file: 'http/make-key.lua',
-  keys: ['records'],
+  keys: ['records', 'used'],
   args: ['id', 'record', 'expiresInMs', 'most'],
   reply: (kept: string | null) => kept ?? undefined,
 });
@@ -144,7 +145,7 @@ class RedisApiKeys implements ApiKeys {
     const secret = randomBytes(SECRET_BYTES).toString('base64url');
     const record = JSON.stringify({ name, scopes, hash: hashOf(secret).toString('hex') });
     const kept = await this.#asking.ask((client) =>
-      makeKey(client, { records: this.#keys.records }, { id, record, expiresInMs: expiresIn, most: MOST_KEYS }),
+      makeKey(client, this.#keys, { id, record, expiresInMs: expiresIn, most: MOST_KEYS }),
     );
     if (kept === undefined) {
       const message = `create API key: there are ${MOST_KEYS} already; revoke those that nobody uses`;
@@ -189,7 +190,7 @@ class RedisApiKeys implements ApiKeys {
     return keyOf(id, record, lastUsedAt);
   }
 
-  /** One question a second for all who come with the key meanwhile. A key that is not there is asked for each time: it may be made now. */
+  /** One question a second for all who come with the key meanwhile, also when there is none: nobody knows an id before its key is made. */
   async #look(id: string): Promise<Looked> {
     const nowMs = systemClock.monotonicMs();
     const cached = this.#cached.get(id);
@@ -200,11 +201,9 @@ class RedisApiKeys implements ApiKeys {
     const [oldest] = this.#cached.keys();
     if (this.#cached.size > MOST_CACHED && oldest !== undefined) this.#cached.delete(oldest);
     try {
-      const answer = await looked;
-      if (!answer.record) this.#forget(id, looked);
-      return answer;
+      return await looked;
     } catch (error) {
-      this.#forget(id, looked);
+      if (this.#cached.get(id)?.looked === looked) this.#cached.delete(id);
       throw error;
     }
   }
@@ -216,10 +215,6 @@ class RedisApiKeys implements ApiKeys {
       lastUsedAt: used === null ? undefined : Number(used),
       nowMs,
     };
-  }
-
-  #forget(id: string, looked: Promise<Looked>): void {
-    if (this.#cached.get(id)?.looked === looked) this.#cached.delete(id);
   }
 
   /** For people only, so that nobody waits for it, and one that is lost is not missed. */

@@ -71,6 +71,22 @@ export function refuseJob(response: Response): void {
   });
 }
 
+/**
+ * Whether the caller's key is still good for reading it: for what is answered long after it was asked.
+ *
+ * @throws MillraceError when Redis cannot be asked
+ */
+export async function mayStillRead(desk: Desk, request: IncomingMessage, { name }: JobContract): Promise<boolean> {
+  const caller = callerIn(request);
+  const key = caller && (await desk.keys.check(caller.token));
+  return key !== undefined && isAllowed(key.scopes, 'read', name);
+}
+
+/** Answers who comes with a key that is not good. */
+export function refuseKey(response: Response): void {
+  refuse(response, 'KEY_REFUSED', { detail: 'The API key is unknown, was revoked, or has expired.' });
+}
+
 /** What was read; undefined when it was refused. */
 export function accepted<T>(response: Response, read: Read<T>): { value: T } | undefined {
   if ('value' in read) return read;

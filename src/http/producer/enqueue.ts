@@ -12,9 +12,6 @@ import { readBatch, readIdempotencyKey, readJob, type JobRequest, type Read } fr
 /** What is answered, or refused. */
 type Outcome = { answer: Answer } | { problem: ProblemCode; facts: ProblemFacts };
 
-/** The same key may come again while the first request is under way; a second is time enough for it. */
-const BUSY_FOR_S = 1;
-
 export function addEnqueue(router: Router, desk: Desk): void {
   router.post('/v1/contracts/:contract/jobs', (request, response) =>
     serve(desk, request, response, readJob, enqueueOne),
@@ -58,7 +55,7 @@ async function serve<T>(
       return send(response, { answer: claimed.answer });
     case 'busy': {
       const detail = 'A request with this idempotency key is under way. Send it again to learn its answer.';
-      return refuse(response, 'REQUEST_UNDER_WAY', { detail, retryAfterS: BUSY_FOR_S });
+      return refuse(response, 'REQUEST_UNDER_WAY', { detail, retryAfterS: claimed.retryAfterS });
     }
     case 'other': {
       const detail = 'This idempotency key came before with another path or body. Give each request a key of its own.';
@@ -82,7 +79,7 @@ async function enqueueOne({ desk, ...work }: Work, { input, options }: JobReques
   const refused = refuseKey(work.contract, options, 'options');
   if (refused) return refused;
   try {
-    const key = jobKey(work, options, work.requestKey);
+    const key = jobKey(work, options, work.requestKey && `one/${work.requestKey}`);
     const enqueued = await desk.platform.jobs.enqueue(work.contract, input, { ...options, ...key.options });
     const told = toldOf(enqueued, key.isOfRequest);
     const location = `${work.baseUrl}/v1/jobs/${encodeURIComponent(told.id)}`;
@@ -98,7 +95,7 @@ async function enqueueMany({ desk, ...work }: Work, jobs: JobRequest[]): Promise
     if (refused) return refused;
   }
   const { contract, requestKey } = work;
-  const keys = jobs.map(({ options }, index) => jobKey(work, options, requestKey && `${requestKey}/${index}`));
+  const keys = jobs.map(({ options }, index) => jobKey(work, options, requestKey && `many/${index}/${requestKey}`));
   try {
     const inputs = jobs.map(({ input }) => input);
     const enqueued = await desk.platform.jobs.enqueueMany(contract, inputs, (_input, index) => ({
@@ -113,7 +110,10 @@ async function enqueueMany({ desk, ...work }: Work, jobs: JobRequest[]): Promise
   }
 }
 
-/** The key by which jobs are one: in a name space of the API key, so that those of two never meet. */
+/**
+ * The key by which jobs are one: in a name space of the API key, so that those of two never meet. That of the request begins with its kind,
+ * so that no header makes that of one job into that of a batch's.
+ */
 function jobKey(
   { apiKey, contract }: Pick<Work, 'apiKey' | 'contract'>,
   { idempotencyKey }: EnqueueOptions,
@@ -152,14 +152,14 @@ function refusalOf(error: unknown, place: string, contract: JobContract): Outcom
   throw error;
 }
 
-function inputFaults(error: MillraceError, place: string, { name }: JobContract): ProblemFacts | undefined {
+function inputFaults(error: MillraceError, place: string, { name, unique }: JobContract): ProblemFacts | undefined {
   if (error.code === 'INPUT_INVALID')
     return {
       detail: `The input does not match the schema of ${name}; nothing was enqueued.`,
       errors: faultsBelow(error, place),
     };
   // Options are checked before; what is left is a unique key that this input does not give. Why, may quote the input.
-  if (error.code === 'OPTIONS_INVALID')
+  if (error.code === 'OPTIONS_INVALID' && unique)
     return {
       detail: `${name} makes a unique key of the input, and can make none of this one; nothing was enqueued.`,
       errors: [{ path: place, reason: 'gives no unique key' }],

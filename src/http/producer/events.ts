@@ -7,17 +7,17 @@
  *   : still here   every 15 s, so that proxies keep the connection
  *
  * Promise: a client that reads slowly misses progress that was overtaken and never the end; one that does not read at all is hung up on. A
- * stream ends after an hour at most, and within a second of its key's end. Whoever comes again is told where the job is: nothing has to be
- * remembered between two streams.
+ * stream ends after an hour at most; after its key's end nothing is told, and the next look or beat ends it. Whoever comes again is told
+ * where the job is: nothing has to be remembered between two streams.
  * Redis down: the stream stays and is quiet until Redis is back.
  */
 import type { Request, Response, Router } from 'express';
 import { systemClock } from '../../clock.ts';
-import { callerIn, jobFor, type Desk } from './desk.ts';
+import { jobFor, mayStillRead, type Desk } from './desk.ts';
 import { isAway } from './problem.ts';
 import { endOf, enter } from './job-routes.ts';
+import type { Sight } from './job-sight.ts';
 import type { Look } from './job-watch.ts';
-import { isAllowed } from './scopes.ts';
 
 const HEARTBEAT_MS = 15_000;
 const LONGEST_MS = 3_600_000;
@@ -33,7 +33,7 @@ async function follow(desk: Desk, request: Request, response: Response): Promise
   if (!leave) return;
   try {
     begin(response);
-    if (request.method !== 'HEAD') await new Stream(desk, request, response).run(first.job.id, { sight: first });
+    if (request.method !== 'HEAD') await new Stream(desk, request, response, first).run();
   } finally {
     leave();
     response.end();
@@ -53,31 +53,33 @@ class Stream {
   readonly #desk: Desk;
   readonly #request: Request;
   readonly #response: Response;
+  readonly #first: Sight;
   readonly #done = new AbortController();
   /** The latest look that was not told yet. */
   #pending: Look | undefined;
   #isTelling = false;
   #told = '';
 
-  constructor(desk: Desk, request: Request, response: Response) {
+  constructor(desk: Desk, request: Request, response: Response, first: Sight) {
     this.#desk = desk;
     this.#request = request;
     this.#response = response;
+    this.#first = first;
   }
 
   /** Until the job has ended, the client has left, or an hour is over. */
-  async run(id: string, first: Look): Promise<void> {
+  async run(): Promise<void> {
     const { signal } = this.#done;
     this.#response.once('close', () => this.#done.abort());
     this.#response.on('drain', () => void this.#tell());
     this.#response.write(`retry: ${CLIENT_COMES_AGAIN_MS}\n\n`);
-    const unwatch = this.#desk.watch.watch(id, (look) => this.#see(look));
-    this.#see(first);
+    const unwatch = this.#desk.watch.watch(this.#first.job.id, (look) => this.#see(look));
+    this.#see({ sight: this.#first });
     const untilMs = systemClock.monotonicMs() + LONGEST_MS;
     try {
       while (!signal.aborted && systemClock.monotonicMs() < untilMs) {
         await systemClock.sleep(HEARTBEAT_MS, { signal }).catch(() => undefined); // Ended by the job or the client.
-        if (!signal.aborted) this.#beat();
+        if (!signal.aborted) await this.#beat();
       }
     } finally {
       unwatch();
@@ -96,7 +98,7 @@ class Stream {
     this.#isTelling = true;
     while (this.#pending && !this.#response.writableNeedDrain && !this.#done.signal.aborted) {
       const look = this.#pending;
-      const verdict = await this.#isStillGood(look);
+      const verdict = await this.#isStillGood();
       if (verdict === 'unknown') break; // Told with the next look.
       if (this.#pending === look) this.#pending = undefined;
       if (verdict === 'no') this.#done.abort();
@@ -120,19 +122,17 @@ class Stream {
     this.#done.abort();
   }
 
-  /** A client that has read nothing for a whole beat reads no more. */
-  #beat(): void {
+  /** A client that has read nothing for a whole beat reads no more; and looks that fail have not asked for the key. */
+  async #beat(): Promise<void> {
     if (this.#response.writableNeedDrain) this.#response.destroy();
-    else this.#response.write(': still here\n\n');
+    if (this.#response.destroyed || (await this.#isStillGood()) === 'no') return this.#done.abort();
+    if (!this.#done.signal.aborted) this.#response.write(': still here\n\n');
   }
 
-  /** Whether the key may still see this. */
-  async #isStillGood(look: Look): Promise<'yes' | 'no' | 'unknown'> {
-    const caller = callerIn(this.#request);
+  /** Whether the key may still see the job. */
+  async #isStillGood(): Promise<'yes' | 'no' | 'unknown'> {
     try {
-      const key = caller && (await this.#desk.keys.check(caller.token));
-      if (!key) return 'no';
-      return !('sight' in look) || isAllowed(key.scopes, 'read', look.sight.contract.name) ? 'yes' : 'no';
+      return (await mayStillRead(this.#desk, this.#request, this.#first.contract)) ? 'yes' : 'no';
     } catch (error) {
       if (!isAway(error)) this.#desk.platform.log.warn({ err: error }, 'an API key could not be checked');
       return 'unknown';

@@ -2,7 +2,7 @@
 import type { Request, Response, Router } from 'express';
 import { systemClock, withDeadline } from '../../clock.ts';
 import { MillraceError } from '../../errors.ts';
-import { accepted, jobFor, keyOf, refuseJob, type Desk } from './desk.ts';
+import { accepted, jobFor, keyOf, mayStillRead, refuseJob, refuseKey, type Desk } from './desk.ts';
 import { refuse } from './problem.ts';
 import { LONGEST_CANCEL_MS, readCancel, readWait } from './request.ts';
 import type { Sight, ToldJob } from './job-sight.ts';
@@ -73,10 +73,11 @@ async function wait(desk: Desk, request: Request, response: Response): Promise<v
   if (!leave) return;
   const done = new AbortController();
   response.once('close', () => done.abort());
-  let latest: Look = { sight: first };
+  let end: Look | undefined;
   const unwatch = desk.watch.watch(first.job.id, (look) => {
-    latest = look;
-    if ('gone' in look || ('sight' in look && look.sight.job.hasEnded)) done.abort();
+    if (!('gone' in look) && !('sight' in look && look.sight.job.hasEnded)) return;
+    end = look;
+    done.abort();
   });
   try {
     await systemClock.sleep(timeout.value, { signal: done.signal }).catch(() => undefined); // Ended by the job, or by a client that left.
@@ -85,15 +86,21 @@ async function wait(desk: Desk, request: Request, response: Response): Promise<v
     leave();
   }
   if (response.destroyed) return;
-  // As the watcher left it, which the compiler does not see.
-  const look = latest as Look;
-  if ('failure' in look) throw look.failure;
-  if ('gone' in look) return refuseJob(response);
-  sendSight(response, look.sight);
+  const sight = await sightAt(desk, first.job.id, end);
+  if (!(await mayStillRead(desk, request, first.contract))) return refuseKey(response);
+  if (sight) sendSight(response, sight);
+  else refuseJob(response);
 }
 
-/** What lets the request go; undefined when there was no room and it has been answered. */
+/** The end, or where the job is now: the latest look may be old. */
+async function sightAt({ jobs }: Desk, id: string, end: Look | undefined): Promise<Sight | undefined> {
+  if (end) return 'sight' in end ? end.sight : undefined;
+  return (await jobs.find(id)) ?? jobs.find(id); // One that moves from one place to another may be missed once.
+}
+
+/** What lets the request go; undefined when its client has left already, or there was no room and it has been answered. */
 export function enter(desk: Desk, request: Request, response: Response): (() => void) | undefined {
+  if (response.destroyed) return undefined; // Its close has been told, and would not be again.
   const leave = desk.room.enter(keyOf(request).id);
   if (!leave)
     refuse(response, 'TOO_MANY_WAITS', {

@@ -1,8 +1,8 @@
 /**
  * Looks at jobs until whoever watches them has seen enough.
  *
- * One look serves all who watch a job, and looks are paced: at most LOOKS_A_SECOND of them in a process, however many jobs are watched, so
- * that what waits is a bounded load on Redis. Nothing runs while nobody watches.
+ * One look serves all who watch a job, and looks are paced: at most LOOKS_A_SECOND of them in a process, however many jobs are watched, and
+ * AT_ONCE in one moment, so that what waits is a bounded and even load on Redis. Nothing runs while nobody watches.
  * Redis down: it goes on looking, and tells of each look that failed.
  */
 import { systemClock } from '../../clock.ts';
@@ -50,9 +50,11 @@ export class JobWatch {
     this.#isLooking = true;
     while (this.#watched.size > 0) {
       const ids = [...this.#watched.keys()];
-      await systemClock.sleep(Math.max(LOOK_EVERY_MS, (ids.length * 1_000) / LOOKS_A_SECOND));
-      for (let from = 0; from < ids.length; from += AT_ONCE) {
-        await Promise.all(ids.slice(from, from + AT_ONCE).map((id) => this.#look(id)));
+      const shareMs = Math.max(LOOK_EVERY_MS / ids.length, 1_000 / LOOKS_A_SECOND);
+      for (let from = 0; from < ids.length && this.#watched.size > 0; from += AT_ONCE) {
+        const group = ids.slice(from, from + AT_ONCE).filter((id) => this.#watched.has(id));
+        await systemClock.sleep(group.length * shareMs);
+        await Promise.all(group.map((id) => this.#look(id)));
       }
     }
     this.#isLooking = false;

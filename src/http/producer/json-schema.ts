@@ -5,14 +5,23 @@ import type { Schema } from '../../schema.ts';
 /** A JSON Schema. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
+const made = new WeakMap<Schema, { readonly schema: JsonSchema | undefined }>();
+
 /**
- * What the schema takes, as JSON Schema; undefined where its library makes none, or cannot for this one.
+ * What the schema takes, as JSON Schema, made once of each; undefined where its library makes none, or cannot for this one.
  *
  * A result is told by what its schema takes, too: it is checked, and stored as the handler returned it.
  */
 export function jsonSchemaOf(schema: Schema | undefined): JsonSchema | undefined {
-  const standard: (Schema['~standard'] & Partial<StandardJSONSchemaV1.Props>) | undefined = schema?.['~standard'];
-  if (typeof standard?.jsonSchema?.input !== 'function') return undefined;
+  if (!schema) return undefined;
+  const known = made.get(schema) ?? { schema: make(schema) };
+  made.set(schema, known);
+  return known.schema;
+}
+
+function make(schema: Schema): JsonSchema | undefined {
+  const standard: (Schema['~standard'] & Partial<StandardJSONSchemaV1.Props>) | undefined = schema['~standard'];
+  if (typeof standard.jsonSchema?.input !== 'function') return undefined;
   // What zod cannot express, such as a custom check, is then any value, instead of no schema at all.
   const libraryOptions = standard.vendor === 'zod' ? { libraryOptions: { unrepresentable: 'any' } } : {};
   for (const target of ['draft-2020-12', 'draft-07'] as const) {

@@ -127,6 +127,7 @@ const REFUSALS: Readonly<Record<number, string>> = {
   415: 'Not JSON.',
   422: 'The input does not match its schema, or the idempotency key was used for another request.',
   429: 'A limit is used up.',
+  500: 'A failure of ours; it was logged.',
   503: 'Redis cannot be reached; nothing is known to have been changed.',
 };
 
@@ -149,7 +150,7 @@ export function sharedResponses(): Record<string, unknown> {
 
 /** References to the refusals of these statuses, beside those that any operation may meet. */
 export function refusals(...statuses: number[]): Record<string, JsonSchema> {
-  const all = [...new Set([400, 401, 429, 503, ...statuses])].toSorted((one, other) => one - other);
+  const all = [...new Set([400, 401, 413, 415, 429, 500, 503, ...statuses])].toSorted((one, other) => one - other);
   return Object.fromEntries(all.map((status) => [status, { $ref: `#/components/responses/Problem${status}` }]));
 }
 

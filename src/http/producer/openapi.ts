@@ -137,7 +137,7 @@ function contractPaths(contract: JobContract, operation: string): Array<[string,
         ...headers('Idempotency-Replayed'),
       }),
       201: json('Enqueued.', result, { ...places, ...headers('Idempotency-Replayed') }),
-      ...refusals(403, 404, 409, 413, 415, 422),
+      ...refusals(403, 404, 409, 422),
     },
   });
   return [
@@ -234,7 +234,7 @@ function jobPaths(): OpenApiDocument['paths'] {
         responses: {
           200: json('It does not run, and will not.', ref('Cancellation')),
           202: json('It still ran at the deadline; its worker is told again.', ref('Cancellation')),
-          ...refusals(403, 404, 409, 413, 415),
+          ...refusals(403, 404, 409),
         },
       },
     },

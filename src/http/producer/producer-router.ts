@@ -19,7 +19,7 @@ import { rateLimit, type HttpLimiter } from '../rate-limit.ts';
 import { createApiKeys } from './api-keys.ts';
 import { Asking, type ProducerPlatform } from './asking.ts';
 import { factsOf } from './contract-facts.ts';
-import { callerIn, contractFor, keyOf, letIn, type Desk } from './desk.ts';
+import { callerIn, contractFor, keyOf, letIn, refuseKey, type Desk } from './desk.ts';
 import { docsPage, DOCS_POLICY } from './docs-page.ts';
 import { addEnqueue } from './enqueue.ts';
 import { addEvents } from './events.ts';
@@ -97,9 +97,9 @@ export function producerRouter(platform: ProducerPlatform, options: ProducerOpti
   const checked = checkOptions(optionsSchema, options, 'producerRouter');
   const desk = deskOf(platform, checked.contracts, checked.waitsPerKey);
   const router = Router({ caseSensitive: true });
-  if (checked.docs) addDocs(router, checked.contracts, checked.title);
   const limiter = lazyLimiter(platform, `${checked.name}-keys`, checked.limit);
   const anonymous = lazyLimiter(platform, `${checked.name}-addresses`, checked.anonymousLimit);
+  if (checked.docs) addDocs(router, anonymous, checked.contracts, checked.title);
   const limited = rateLimit<Request>({ limiter, user: (request) => callerIn(request)?.key.id, anonymous });
   router.use('/v1', identify(desk), limited as unknown as RequestHandler, needKey, onlyJson);
   router.use('/v1', json({ limit: checked.maxBodyBytes, strict: false, type: () => true }));
@@ -158,14 +158,16 @@ function needKey(request: Request, response: Response, next: NextFunction): void
   if (callerIn(request)) return next();
   if (tokenOf(request) === undefined)
     return refuse(response, 'KEY_MISSING', { detail: 'Send an API key: Authorization: Bearer mr_...' });
-  refuse(response, 'KEY_REFUSED', { detail: 'The API key is unknown, was revoked, or has expired.' });
+  refuseKey(response);
 }
 
 /** A body of another kind would be taken for none. */
 function onlyJson(request: Request, response: Response, next: NextFunction): void {
   const isEmpty = request.get('content-length') === '0';
-  if (isEmpty || request.is(['application/json', 'application/*+json']) !== false) return next(); // null: there is none.
-  refuse(response, 'MEDIA_TYPE_UNSUPPORTED', { detail: 'Expected Content-Type: application/json.' });
+  const isJson = request.is(['application/json', 'application/*+json']); // null: there is no body.
+  const charset = /;\s*charset\s*=\s*"?([^\s";]+)/i.exec(request.get('content-type') ?? '')?.[1] ?? 'utf-8';
+  if (isEmpty || isJson === null || (isJson !== false && charset.toLowerCase() === 'utf-8')) return next();
+  refuse(response, 'MEDIA_TYPE_UNSUPPORTED', { detail: 'Expected Content-Type: application/json, in UTF-8.' });
 }
 
 function addContracts(router: Router, desk: Desk): void {
@@ -185,15 +187,17 @@ function addContracts(router: Router, desk: Desk): void {
   });
 }
 
-function addDocs(router: Router, contracts: readonly JobContract[], title: string): void {
-  const byUrl = new Map<string, ReturnType<typeof producerOpenApi>>();
-  const documentAt = (url: string): ReturnType<typeof producerOpenApi> => {
-    const known = byUrl.get(url) ?? producerOpenApi(contracts, { title, url });
-    if (byUrl.size < 10) byUrl.set(url, known); // A router is mounted at few places.
-    return known;
-  };
+/** Both are made once, as text: they are open to all. */
+function addDocs(router: Router, anonymous: HttpLimiter, contracts: readonly JobContract[], title: string): void {
+  const texts = once(() => {
+    const document = producerOpenApi(contracts, { title });
+    return { page: docsPage(document), json: JSON.stringify({ ...document, servers: [] }) };
+  });
+  const limited = rateLimit({ anonymous, onError: 'allow' }) as unknown as RequestHandler;
+  router.use(['/openapi.json', '/docs'], limited);
   router.get('/openapi.json', (request, response) => {
-    response.json(documentAt(request.baseUrl === '' ? '/' : request.baseUrl));
+    const servers = JSON.stringify([{ url: request.baseUrl === '' ? '/' : request.baseUrl }]);
+    response.type('json').send(texts().json.replace('"servers":[]', () => `"servers":${servers}`));
   });
   router.get('/docs', (request, response) => {
     response
@@ -203,8 +207,13 @@ function addDocs(router: Router, contracts: readonly JobContract[], title: strin
         'Referrer-Policy': 'no-referrer',
       })
       .type('html')
-      .send(docsPage(documentAt(request.baseUrl === '' ? '/' : request.baseUrl)));
+      .send(texts().page);
   });
+}
+
+function once<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
 }
 
 /** What is there, by methods; the paths are those of the routes above. */

@@ -1,5 +1,6 @@
 /** What the operations read of a request: bodies, the query, the idempotency key. */
 import { z } from 'zod';
+import { systemClock } from '../../clock.ts';
 import { tryToMs } from '../../durations.ts';
 import { isMillraceError } from '../../errors.ts';
 import type { EnqueueOptions } from '../../jobs/enqueue-options.ts';
@@ -15,6 +16,9 @@ export const REMEMBERED_FOR_MS = 86_400_000;
 export const LONGEST_CANCEL_MS = 10_000;
 const LONGEST_WAIT_MS = 60_000;
 const DEFAULT_WAIT_MS = 30_000;
+
+/** Levels of a body: more than anybody needs, and few enough for all that comes after. */
+const DEEPEST = 200;
 
 const DURATION_PATTERN = /^\d+(?:\.\d+)?(?:ms|s|m|h|d|w)$/;
 
@@ -32,8 +36,9 @@ const enqueueOptionsSchema = z
     delay: duration(0, LONGEST_DELAY_MS, '366 days').optional().describe('Run no sooner than so long from now.'),
     at: z.iso
       .datetime({ offset: true })
+      .refine((at) => Date.parse(at) <= systemClock.wallMs() + LONGEST_DELAY_MS, 'expected no later than in 366 days')
       .optional()
-      .describe('Run no sooner than then; a time that has passed means now.'),
+      .describe('Run no sooner than then, at most 366 days from now; a time that has passed means now.'),
     priority: z
       .int()
       .min(1)
@@ -145,13 +150,28 @@ export function readIdempotencyKey(header: string | undefined): Read<string | un
 
 function jobRequestOf({ input, options = {} }: z.output<typeof jobSchema>): JobRequest {
   const { at, ...rest } = options;
-  return { input, options: { ...rest, ...(at !== undefined && { at: Date.parse(at) }) } };
+  return { input, options: { ...rest, ...(at !== undefined && { at: Math.max(0, Date.parse(at)) }) } };
+}
+
+/** Level by level: a body may be so deep that whoever calls himself for each level runs out of stack. */
+function isDeeperThan(levels: number, body: object): boolean {
+  let level: object[] = [body];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth === levels) return true;
+    level = level.flatMap((one) => Object.values(one).filter(isObject));
+  }
+  return false;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 /** @param quiet parts of the body of which only the type is told */
 function read<T>(schema: z.ZodType<T>, body: unknown, quiet: readonly string[]): Read<T> {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     return { faults: [{ path: '', reason: 'expected an object' }] };
+  if (isDeeperThan(DEEPEST, body)) return { faults: [{ path: '', reason: `expected at most ${DEEPEST} levels` }] };
   try {
     return { value: checkOptions(schema, body, 'request', quiet) };
   } catch (error) {

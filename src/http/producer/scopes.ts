@@ -6,7 +6,7 @@ export const ACTS = ['enqueue', 'read', 'cancel'] as const;
 export type Act = (typeof ACTS)[number];
 
 /** A star stands at the end only: what it takes in can be read at a glance, and is found without trying. */
-const SCOPE = /^(?:enqueue|read|cancel|\*):(?:\*|[a-z][\w.-]*\*?)$/i;
+const SCOPE = /^(?:enqueue|read|cancel|\*):(?:\*|[a-zA-Z][\w.-]*\*?)$/;
 const MOST_SCOPES = 100;
 
 /** Option of a key. */
