@@ -1,16 +1,23 @@
 /** How a process hears that it shall stop, and that it shall do so at once. */
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { stopSignal } from '../src/stop-signal.ts';
 import { eventually } from './support/eventually.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-const before = new Map(SIGNALS.map((signal) => [signal, process.listeners(signal)]));
+/** Of the test runner, and of other files in this process; they would hear these signals, too. */
+const others = new Map<NodeJS.Signals, NodeJS.SignalsListener[]>();
+
+beforeEach(() => {
+  for (const signal of SIGNALS) {
+    others.set(signal, process.listeners(signal));
+    process.removeAllListeners(signal);
+  }
+});
 
 afterEach(() => {
-  for (const signal of SIGNALS) {
-    for (const listener of process.listeners(signal)) {
-      if (before.get(signal)?.includes(listener) !== true) process.off(signal, listener);
-    }
+  for (const [signal, listeners] of others) {
+    process.removeAllListeners(signal);
+    for (const listener of listeners) process.on(signal, listener);
   }
   vi.restoreAllMocks();
 });

@@ -130,9 +130,22 @@ export class TestServer {
     return this.ask(async (redis) => parseInfo(await redis.info()));
   }
 
+  /** Starts the server again if it has crashed. */
+  async revive(): Promise<void> {
+    if (!this.#isRunning()) await this.startAgain();
+  }
+
+  #isRunning(): boolean {
+    try {
+      return process.kill(this.pid, 0);
+    } catch {
+      return false;
+    }
+  }
+
   async stop(): Promise<void> {
     if (this.#process) {
-      this.thaw();
+      if (this.#isRunning()) this.thaw();
       await this.#process.stop();
       this.#process = undefined;
     }

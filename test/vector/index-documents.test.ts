@@ -1,6 +1,6 @@
 /** Documents into an index and out of it. */
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import { textChunker } from '../../src/vector/chunker.ts';
 import type { VectorIndex } from '../../src/vector/vector-index.ts';
@@ -10,6 +10,8 @@ import { ownedVectors, vectorOfWords, wordEmbedder } from './own-vectors.ts';
 
 let server: TestServer;
 beforeAll(async () => (server = await startRedis()));
+// A vector set may crash its server when many are removed (docs/vectors.md); the tests after that one are not to blame.
+beforeEach(() => server.revive());
 afterAll(() => server.stop());
 const vectorsOf = ownedVectors();
 const fresh = () => vectorsOf({ url: server.url }).vectors;
@@ -74,17 +76,20 @@ test('what an upsert that was cut off has left is finished or removed by the nex
   const embedder = wordEmbedder();
   const index = fresh().index({ name: 'cut-off', embedder, chunker, schema: { lang: 'tag' } });
   await index.upsert([{ id: 'doc', text: long(10), metadata: { lang: 'old' } }]);
-  // The third of its writes fails, as if the process had died there.
+  // One of its later writes fails, as if the process had died there.
   await server.ask(async (redis) => {
-    const before = (await redis.hget('millrace:vector:{cut-off:1:0}:manifests', 'doc')) as string;
+    const manifest = async (): Promise<string> =>
+      (await redis.hget('millrace:vector:{cut-off:1:0}:manifests', 'doc')) ?? '';
+    const before = await manifest();
     await failAfterWrites(redis, 2);
-    expect(await index.upsert([{ id: 'doc', text: long(100, 50), metadata: { lang: 'half' } }])).toMatchObject({
-      failed: 1,
-    });
-    const after = (await redis.hget('millrace:vector:{cut-off:1:0}:manifests', 'doc')) as string;
-    expect(after).not.toBe(before);
-    expect(after.split(' ')[1]).toBe('-');
-    await redis.config('SET', 'maxmemory', '0');
+    try {
+      const half = { id: 'doc', text: long(700, 50), metadata: { lang: 'half' } };
+      expect(await index.upsert([half])).toMatchObject({ failed: 1 });
+      expect(await manifest()).not.toBe(before);
+      expect((await manifest()).split(' ')[1]).toBe('-');
+    } finally {
+      await redis.config('SET', 'maxmemory', '0');
+    }
   });
   expect(await index.upsert([{ id: 'doc', text: long(5, 100), metadata: { lang: 'new' } }])).toMatchObject({
     updated: 1,
