@@ -144,6 +144,7 @@ class RunningDashboard implements Dashboard {
       router.use(path, guard.roles(page), own);
     }
     router.use(unanswered(mounted));
+    this.#platform.streams.collectKnown(); // Its scrape is the one that has all.
     for (const running of this.#running) await running.start?.();
     if (!this.#stopping) this.#open = router;
   }

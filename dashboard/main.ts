@@ -5,7 +5,7 @@
  */
 import express from 'express';
 import { createPlatform, stopSignal, type Configuration, type Platform } from 'millrace';
-import { listen, metricsRouter, type Listener } from 'millrace/http';
+import { autoscaleRouter, listen, metricsRouter, type Listener } from 'millrace/http';
 import { createDashboard, type Dashboard } from './create-dashboard.ts';
 
 /** Options of runDashboard(). */
@@ -69,7 +69,8 @@ export async function dashboardLink(platform: Platform, { dashboard, http }: Con
 }
 
 function listenForMetrics(platform: Platform, host: string, port: number): Promise<Listener> {
-  return listen(express().disable('x-powered-by').use(metricsRouter(platform.metrics)), { host, port });
+  const app = express().disable('x-powered-by').use(metricsRouter(platform.metrics), autoscaleRouter(platform));
+  return listen(app, { host, port });
 }
 
 interface Told {

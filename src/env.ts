@@ -104,7 +104,7 @@ export const ENV_SCHEMA = z.object({
   MILLRACE_DASHBOARD_ENVIRONMENT: text.optional(),
   MILLRACE_DASHBOARD_ALERTS: flag.default(true),
   MILLRACE_ALERT_WEBHOOK_URL: text.optional(),
-  MILLRACE_ALERT_WEBHOOK_SECRET: text.optional(),
+  MILLRACE_ALERT_WEBHOOK_SECRET: text.min(16, 'expected at least 16 characters').optional(),
   METRICS_TOKEN: z
     .string()
     .regex(/^\S{16,}$/, 'expected at least 16 characters, without spaces')
@@ -320,7 +320,7 @@ function lonelyNames(given: Given): Fault[] {
  * which others use too, a name is meant that is a letter or two off one that is not set.
  */
 /** Read by workers that run the stock jobs, who find what is mistyped in them. */
-const OF_STOCK_JOBS = /^MILLRACE_(?:MAIL|WEBHOOK)_/;
+const OF_STOCK_JOBS = /^MILLRACE_(?:MAIL|WEBHOOK|CATALOG|REPORT|ORDERS|LEADERBOARD|SESSION|SEARCH|PRESENCE)_/;
 
 function mistypedNames(given: Given): Fault[] {
   const known = Object.keys(ENV_SCHEMA.shape);

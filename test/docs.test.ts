@@ -47,18 +47,31 @@ const examples = readdirSync(join(root, 'examples'))
   });
 const programs = [...docs.flatMap(programsIn), ...examples];
 
+/** The user that docs/operations.md recommends, and what programs with a prefix of their own need beyond it. */
+function aclUser(): string[] {
+  const [, rule = ''] = /ACL SETUSER (.*)/.exec(readFileSync(join(root, 'docs/operations.md'), 'utf8')) ?? [];
+  return [...rule.replaceAll("'", '').split(' '), '~docs-*', '&docs-*', '~examples:*'];
+}
+
 describe('programs in the docs', () => {
   const data = temporaryFolder();
   const run = ownedHost();
   let server: TestServer;
+  const [user = '', ...rules] = aclUser();
   beforeAll(async () => {
     [server] = await Promise.all([startRedis(), compilePrograms(folder)]);
+    await server.ask((redis) => redis.call('ACL', 'SETUSER', user, ...rules));
   });
   afterAll(() => server.stop());
 
   test.each(programs)('$title runs to its end', async ({ name }) => {
-    const env = { ...process.env, REDIS_URL: server.url, MILLRACE_DATA: data };
+    const signIn = { REDIS_USERNAME: user, REDIS_PASSWORD: rules.find((rule) => rule.startsWith('>'))?.slice(1) };
+    const env = { ...process.env, REDIS_URL: server.url, ...signIn, MILLRACE_DATA: data };
     const { code, err } = await run({ file: join(folder, `${name}.js`), args: [], cwd: root, env });
     expect([code, err]).toEqual([0, '']);
+  });
+
+  test('all of them are allowed to the user of docs/operations.md', async () => {
+    expect(await server.ask((redis) => redis.call('ACL', 'LOG'))).toEqual([]);
   });
 });

@@ -1,176 +1,31 @@
 /**
- * Published as `millrace/workers/contracts`: what apps enqueue of the stock jobs.
+ * Published as `millrace/workers/contracts`: what apps enqueue of the stock jobs, and the catalogues and read models that they read.
  *
  * Apps import this file alone: it loads no handler, and nothing of what handlers need.
  */
-import { defineJob, type JobContract } from 'millrace';
-import { z } from 'zod';
-import { addressSchema, type Address } from './mail/address.ts';
-import { headersSchema } from './mail/headers.ts';
-import { ONE_LINE } from './one-line.ts';
-import { NAME_FORM, TEMPLATE_NAME } from './mail/template-name.ts';
-import { requestHeadersSchema } from './webhook/request-headers.ts';
-
-// email.send
-
-/** A file that goes with a mail. */
-export interface EmailAttachment {
-  /** What the reader sees: a name without folders. */
-  filename: string;
-  /** The bytes, in base64. An input is at most 256 KB of JSON; what is larger is better linked to. */
-  content: string;
-  /** Such as `text/calendar`. Default: by the ending of the name. */
-  contentType?: string | undefined;
-}
-
-/** Input of `email.send`: one mail to one address. Its content is a template with data, or stands in the input. */
-export interface EmailInput {
-  /** `ada@example.com`, `Ada <ada@example.com>` or `{ name, address }`. One, so that a retry reaches nobody twice. */
-  to: Address;
-  /** The name of a template of the handler's, such as `welcome` or `de/welcome`. */
-  template?: string | undefined;
-  /** What the template is filled with. */
-  data?: Record<string, unknown> | undefined;
-  /** One line. Needed without a template; with one, it takes the place of the template's. */
-  subject?: string | undefined;
-  /** The text part, in the place of a template. */
-  text?: string | undefined;
-  /** The HTML part, in the place of a template. It is sent as it is: escape what users wrote. */
-  html?: string | undefined;
-  /** Default: the handler's `from`. */
-  from?: Address | undefined;
-  replyTo?: Address | undefined;
-  /** Further headers, such as `List-Unsubscribe`. Those that the mail has by itself (To, Bcc, Content-Type, ...) are refused. */
-  headers?: Record<string, string> | undefined;
-  /** At most 20. */
-  attachments?: readonly EmailAttachment[] | undefined;
-}
-
-/** What `email.send` gives to those who wait. */
-export interface EmailResult {
-  messageId: string;
-  /** The mail server's words, such as `250 2.0.0 queued as 4F21`. */
-  response: string;
-}
-
-const attachmentSchema = z.strictObject({
-  filename: z
-    .string()
-    .max(200)
-    .regex(/^[^/\\\p{Cc}\u2028\u2029]+$/u, 'expected a file name without folders'),
-  content: z.base64(),
-  contentType: z
-    .string()
-    .regex(/^[\w.+-]+\/[\w.+-]+$/, 'expected a type such as text/calendar')
-    .optional(),
-});
-
-const emailSchema = z
-  .strictObject({
-    to: addressSchema,
-    template: z.string().regex(TEMPLATE_NAME, `expected ${NAME_FORM}`).optional(),
-    data: z.record(z.string(), z.unknown()).optional(),
-    subject: z.string().max(500).regex(ONE_LINE, 'expected one line').optional(),
-    text: z.string().optional(),
-    html: z.string().optional(),
-    from: addressSchema.optional(),
-    replyTo: addressSchema.optional(),
-    headers: headersSchema.optional(),
-    attachments: z.array(attachmentSchema).max(20).readonly().optional(),
-  })
-  .superRefine(({ template, data, subject, text, html }, context) => {
-    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
-    const hasContent = text !== undefined || html !== undefined;
-    if (template !== undefined && hasContent) refuse('template', 'expected a template, or text and html, not both');
-    if (template === undefined && !hasContent) refuse('template', 'expected a template, or text, or html');
-    if (template === undefined && subject === undefined)
-      refuse('subject', 'expected a subject, as there is no template');
-    if (template === undefined && data !== undefined) refuse('data', 'expected a template that it fills');
-  });
-
-/** What the handler of `email.send` gets. */
-export type ParsedEmail = z.output<typeof emailSchema>;
-
-/**
- * Sends one mail to one address by SMTP.
- *
- * Tried 8 times in about two hours, which outlasts greylisting. What the mail says is masked wherever jobs are shown.
- *
- * @example
- * await platform.jobs.enqueue(emailSend, { to: 'ada@example.com', template: 'welcome', data: { name: 'Ada' } });
- */
-export const emailSend: JobContract<EmailInput, ParsedEmail, EmailResult> = defineJob({
-  name: 'email.send',
-  input: emailSchema,
-  output: z.object({ messageId: z.string(), response: z.string() }),
-  attempts: 8,
-  backoff: { type: 'exponential', delay: '1m', max: '1h', jitter: 0.3 },
-  timeout: '2m',
-  secrets: ['data', 'text', 'html', 'attachments.*.content'],
-});
-
-// webhook.deliver
-
-/** Input of `webhook.deliver`: one request to one endpoint. */
-export interface WebhookInput {
-  /** `https://...`, without a user or password in it. */
-  url: string;
-  /** The name of the secret that signs it, as the worker's settings know it: no secret travels through Redis. */
-  secret: string;
-  /** Anything with a JSON form. The scheme recommends `{ type, timestamp, data }`. */
-  payload: unknown;
-  /** Further headers, such as `Authorization`. They do not follow a redirect to another origin. */
-  headers?: Record<string, string> | undefined;
-}
-
-/** What `webhook.deliver` gives to those who wait. */
-export interface WebhookResult {
-  /** What the receiver answered, 200 to 299. */
-  status: number;
-}
-
-const webhookSchema = z.strictObject({
-  url: z
-    .url({ protocol: /^https?$/, error: 'expected an address such as https://example.com/hooks' })
-    .max(2_048)
-    .refine((url) => !hasUser(url), 'expected an address without a user or password; headers can carry them'),
-  secret: z.string().min(1).max(100),
-  payload: z.unknown().refine((payload) => payload !== undefined, 'expected something with a JSON form'),
-  headers: requestHeadersSchema.optional(),
-});
-
-/** What the handler of `webhook.deliver` gets. */
-export type ParsedWebhook = z.output<typeof webhookSchema>;
-
-/** The waits that the scheme suggests, over three days. */
-const WEBHOOK_WAITS_MS = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map(
-  (seconds) => seconds * 1_000,
-);
-
-/**
- * Posts JSON to an endpoint, signed by the Standard Webhooks scheme.
- *
- * Tried 10 times in three days. Payload and headers are masked wherever jobs are shown; the address is not.
- *
- * @example
- * await platform.jobs.enqueue(webhookDeliver, {
- *   url: 'https://shop.example/hooks',
- *   secret: 'orders',
- *   payload: { type: 'order.paid', timestamp: new Date().toISOString(), data: { id: 7 } },
- * });
- */
-export const webhookDeliver: JobContract<WebhookInput, ParsedWebhook, WebhookResult> = defineJob({
-  name: 'webhook.deliver',
-  input: webhookSchema,
-  output: z.object({ status: z.number() }),
-  attempts: WEBHOOK_WAITS_MS.length + 1,
-  // A fifth more or less, so that what failed together does not come back together.
-  backoff: (attempt) => Math.round((WEBHOOK_WAITS_MS[attempt - 1] ?? 86_400_000) * (0.8 + Math.random() * 0.4)),
-  timeout: '2m',
-  secrets: ['payload', 'headers'],
-});
-
-function hasUser(url: string): boolean {
-  const { username, password } = new URL(url);
-  return username !== '' || password !== '';
-}
+export * from './mail/contract.ts';
+export * from './webhook/contract.ts';
+export {
+  cacheWarm,
+  catalogRefresh,
+  type CacheWarmInput,
+  type CacheWarmResult,
+  type CatalogRefreshInput,
+  type CatalogRefreshResult,
+} from './catalog/contract.ts';
+export {
+  defineCatalog,
+  type Catalog,
+  type CatalogOptions,
+  type CatalogReader,
+  type ListIds,
+} from './catalog/catalog.ts';
+export * from './report/contract.ts';
+export * from './orders/contract.ts';
+export * from './orders/model.ts';
+export * from './leaderboard/contract.ts';
+export * from './session/contract.ts';
+export * from './search/contract.ts';
+export * from './presence/contract.ts';
+export { attend, type Attendance, type AttendOptions } from './presence/attend.ts';
+export { serveNotifications, type ServeNotificationsOptions } from './presence/server-events.ts';

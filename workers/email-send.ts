@@ -18,9 +18,9 @@ import {
   type JobFacts,
 } from 'millrace';
 import { z } from 'zod';
-import { emailSend, type ParsedEmail } from './contracts.ts';
 import { limitSchema, policyOf, spreadOut, type LimitOption } from './limit-option.ts';
 import { addressSchema, domainOf, type Address, type Mailbox } from './mail/address.ts';
+import { emailSend, type ParsedEmail } from './mail/contract.ts';
 import { Smtp, type Mail, type SmtpSettings } from './mail/smtp.ts';
 import { createRenderer, type MailTemplates, type Renderer, type Rendered } from './mail/templates.ts';
 import { stableId } from './stable-id.ts';

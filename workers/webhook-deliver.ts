@@ -19,10 +19,10 @@ import {
   type JobContext,
 } from 'millrace';
 import { z } from 'zod';
-import { webhookDeliver, type ParsedWebhook, type WebhookResult } from './contracts.ts';
 import { limitSchema, spreadOut, type LimitOption } from './limit-option.ts';
 import { stableId } from './stable-id.ts';
 import { networksOf, resolveBySystem, type Resolve } from './webhook/addresses.ts';
+import { webhookDeliver, type ParsedWebhook, type WebhookResult } from './webhook/contract.ts';
 import { Endpoint, isLeftAlone } from './webhook/endpoint.ts';
 import { post, WebhookFailed, type Answer } from './webhook/post.ts';
 import { retryAfterMs } from './webhook/retry-after.ts';

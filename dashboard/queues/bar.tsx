@@ -4,6 +4,7 @@ import type { View } from '../desk.ts';
 import { ViewContext } from '../view/context.ts';
 import { Bar } from '../view/layout.tsx';
 import { MOST_SHOWN } from './known-queues.ts';
+import { readName } from './names.ts';
 
 /** The bar as HTML. `total` is how many queues there are. */
 export function barHtml(view: View, total: number): string {
@@ -21,12 +22,15 @@ export function barHtml(view: View, total: number): string {
 }
 
 /** What is shown until Bull Board's scripts have run, and where none may. */
-export function waitingHtml(view: View): string {
+export function waitingHtml(view: View, queue: string | undefined): string {
+  const of = queue === undefined ? '' : `?${new URLSearchParams({ queue: readName(queue).queue })}`;
   return renderToString(
     <div class="millrace-waiting">
       <p>Loading</p>
       <noscript>
-        This page needs script. <a href={view.path('/')}>The overview</a> does not.
+        This page needs script. <a href={view.path('/')}>The overview</a>,{' '}
+        <a href={view.path(`/jobs${of}`)}>the jobs</a> and{' '}
+        <a href={view.path(`/dead-letters${of}`)}>the dead letters</a> do not.
       </noscript>
     </div>,
   );

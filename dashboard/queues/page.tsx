@@ -73,7 +73,7 @@ export const queuesPage: Page = {
         keepToken(response, view);
         response.set('Content-Security-Policy', POLICY).type('html');
         const places = { ...(params as Parameters<typeof indexPage>[0]), title: 'Queues · Millrace' };
-        const parts = { head: headOf(view), bar: barHtml(view, total), waiting: waitingHtml(view) };
+        const parts = { head: headOf(view), bar: barHtml(view, total), waiting: waitingHtml(view, named) };
         response.send(indexPage(places, parts));
       };
       for (const [, path] of eachRoute(entry)) router.get(path, show);
@@ -118,6 +118,7 @@ function headOf(view: View): string {
     <>
       {script}
       <script type="module" src={view.asset('page.js')} />
+      <script type="module" src={view.asset('board.js')} />
       <link rel="stylesheet" href={view.asset('bar.css')} />
       <link rel="stylesheet" href={view.asset('queues.css')} />
     </>,

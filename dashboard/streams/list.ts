@@ -73,6 +73,12 @@ export async function findStream({ platform }: Desk, name: string): Promise<Stre
   }
 }
 
+/** Paths of what is secret in its data: what processes have told, and what the app's own contract says. */
+export function secretsOf({ streams }: Desk, { name, secrets }: StreamInfo): readonly string[] {
+  const own = streams.find((contract) => contract.name === name);
+  return [...new Set([...secrets, ...(own?.secrets ?? [])])];
+}
+
 async function lookAt(desk: Desk, names: readonly string[]): Promise<StreamRow[]> {
   const rows: StreamRow[] = [];
   for (let first = 0; first < names.length; first += AT_ONCE) {

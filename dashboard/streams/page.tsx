@@ -11,7 +11,7 @@ import { refusePage } from '../view/refuse.tsx';
 import { render } from '../view/render.ts';
 import { heldText, trimContract } from './keep.tsx';
 import { AUDIT_STREAM } from '../audit/audit.ts';
-import { findStream, listStreams } from './list.ts';
+import { findStream, listStreams, secretsOf } from './list.ts';
 import { StreamListView } from './list-view.tsx';
 import { readNewest } from './newest.ts';
 import { RemoveGroup } from './remove-group.tsx';
@@ -38,7 +38,8 @@ export const streamsPage: Page = {
       if (!info) return refusePage(response, 404, NO_STREAM);
       const { name } = info;
       // The audit is a stream like any other, but reading it takes an admin.
-      const newest = name === AUDIT_STREAM && !view.may('admin') ? undefined : await readNewest(platform, name);
+      const isClosed = name === AUDIT_STREAM && !view.may('admin');
+      const newest = isClosed ? undefined : await readNewest(platform, name, secretsOf(desk, info));
       const isTrimmable = trimContract(desk, info) !== undefined;
       render(response, view, {
         title: name,

@@ -1,10 +1,18 @@
 /**
- * What a browser may see of jobs and dead letters: without the secrets that their contracts name.
+ * What a browser may see of jobs, entries and dead letters: without the secrets that their contracts name.
  *
  * They are masked where the contract says in the input, and at the same paths in the result and the progress. Wherever else their values stand,
  * such as in an error or a log, they are hidden too.
  */
-import { hideSecrets, maskSecrets, type AttemptRecord, type DeadLetter, type JobInfo } from 'millrace';
+import {
+  hideSecrets,
+  maskSecrets,
+  SECRET_MARK,
+  type AttemptRecord,
+  type DeadLetter,
+  type JobInfo,
+  type StreamDeadLetter,
+} from 'millrace';
 
 type Hide = ReturnType<typeof hideSecrets>;
 
@@ -37,6 +45,22 @@ export function shownLetter(letter: DeadLetter, secrets: readonly string[]): Dea
 /** Likewise of a list, which shows no more than the error. */
 export function shownInList(letter: DeadLetter, secrets: readonly string[]): DeadLetter {
   return { ...letter, error: shownError(letter.error, hideSecrets(letter.input, secrets)) };
+}
+
+/** The letter of a stream without its secrets. */
+export function shownStreamLetter(letter: StreamDeadLetter, secrets: readonly string[]): StreamDeadLetter {
+  const hide = hideSecrets(letter.data, secrets);
+  return {
+    ...letter,
+    data: hide(shownData(letter.data, secrets)),
+    headers: hide(letter.headers),
+    error: shownError(letter.error, hide),
+  };
+}
+
+/** Data of a stream with its secrets masked. A text has no paths, as data that another tool has broken: all of it may be secret. */
+export function shownData(data: unknown, secrets: readonly string[]): unknown {
+  return typeof data === 'string' && secrets.length > 0 ? SECRET_MARK : maskSecrets(data, secrets);
 }
 
 function shownAttempts(attempts: readonly AttemptRecord[], hide: Hide): AttemptRecord[] {

@@ -32,6 +32,8 @@ interface Figures {
 }
 
 const DEFAULT_JOBS = 2_000;
+/** All of them are in memory at once, here and there. */
+const MOST_JOBS = 100_000;
 const CALLERS = 50;
 const CONCURRENCY = 50;
 const SCAN_COUNT = 1_000;
@@ -40,23 +42,28 @@ const noop = defineJob({ name: 'bench.noop', input: z.object({ at: z.number() })
 
 export const bench: Command = {
   summary: 'Measures enqueue and work on the configured Redis, with jobs of its own that it removes.',
-  flags: { jobs: { value: 'N', summary: `Jobs of each measurement. Default ${DEFAULT_JOBS}.` }, ...JSON_FLAG },
+  flags: {
+    jobs: { value: 'N', summary: `Jobs of each measurement, at most ${MOST_JOBS}. Default ${DEFAULT_JOBS}.` },
+    ...JSON_FLAG,
+  },
   exitCodes: { ...EXIT_CODES, 1: 'failed, or cut short' },
   async run({ flags }) {
-    const jobs = countOf('jobs', flags) ?? DEFAULT_JOBS;
+    const jobs = countOf('jobs', flags, 1, MOST_JOBS) ?? DEFAULT_JOBS;
     const { platform: options } = readEnv();
     const prefix = `${options.prefix ?? 'millrace'}:bench:${randomUUID().slice(0, 8)}`;
     const progress = progressLine();
     const log = createLogger({ ...options.log, level: 'error', destination: process.stderr });
     const platform = createPlatform({ ...options, prefix, log, onProgress: progress.show });
     let figures: Figures | undefined;
+    let isStarted = false;
     try {
       await platform.start();
+      isStarted = true;
       figures = await untilCtrlC((signal) => measure(platform, jobs, signal, progress.show));
     } finally {
       progress.clear();
       await platform.stop(); // It writes until then.
-      await removeKeys(prefix);
+      if (isStarted) await removeKeys(prefix);
     }
     if (figures) return say(flags['json'], figures, linesOf);
     note('Cut short; what it had written is removed.');

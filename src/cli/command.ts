@@ -73,6 +73,9 @@ export function parseWords(args: string[], command: Command): Words & { help: bo
   );
   const { values, positionals } = read(args, { ...options, help: { type: 'boolean' } }, words.length > 0);
   const help = values['help'] === true;
+  const empty = positionals.indexOf('');
+  // A script's unset variable leaves it behind.
+  if (!help && empty >= 0) throw new UsageError(`${(words[empty] ?? words.at(-1))?.name}: expected a value, got none`);
   const missing = words[positionals.length];
   if (!help && missing && !missing.isOptional) throw new UsageError(`expected ${missing.name}`);
   const last = words.at(-1);
@@ -100,11 +103,13 @@ function read(
   }
 }
 
+/** What --help does, of every command. */
+export const HELP = 'Shows this.';
 const FLAG_WIDTH = 18;
 
 /** How the command is called: `millrace jobs show ID [flags]`. */
 export function usageOf(name: string, { summary, words = [], flags, exitCodes }: Command): string {
-  const shown: Array<[string, Flag]> = [...Object.entries(flags), ['help', 'Shows this.']];
+  const shown: Array<[string, Flag]> = [...Object.entries(flags), ['help', HELP]];
   const flagLines = shown.map(([flag, what]) => {
     const [form, says] = typeof what === 'string' ? [flag, what] : [`${flag} ${what.value}`, summaryOf(what)];
     return `  --${form.padEnd(FLAG_WIDTH)} ${says}`;

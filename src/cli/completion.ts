@@ -1,5 +1,5 @@
 /** `millrace completion bash|zsh|fish`: prints what makes a shell complete commands, flags and what flags take. Made of the table of commands. */
-import { UsageError, type Command } from './command.ts';
+import { HELP, UsageError, type Command, type Flag } from './command.ts';
 
 type Commands = Readonly<Record<string, Command>>;
 
@@ -37,10 +37,10 @@ function flagsOf({ flags }: Command): string[] {
   return [...Object.keys(flags), 'help'].map((flag) => `--${flag}`);
 }
 
-/** Of each command: what its flags take, where that can be listed. */
+/** Of each command: the flags that take something, with what it may be; nothing where that cannot be listed. */
 function choicesOf({ flags }: Command): Array<[flag: string, choices: readonly string[]]> {
   return Object.entries(flags).flatMap(([name, flag]) =>
-    typeof flag === 'object' && flag.oneOf ? [[`--${name}`, flag.oneOf] as [string, readonly string[]]] : [],
+    typeof flag === 'object' ? [[`--${name}`, flag.oneOf ?? []] as [string, readonly string[]]] : [],
   );
 }
 
@@ -77,9 +77,9 @@ ${cases.join('\n')}
 ${choices.join('\n')}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
-  if [ \${#COMPREPLY[@]} -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
 }
-complete -F _millrace millrace
+# Where there is nothing to choose from, the shell offers files.
+complete -o default -F _millrace millrace
 `;
 }
 
@@ -88,7 +88,9 @@ function zsh(commands: Commands): string {
   return `#compdef millrace
 # Completion of millrace for zsh. source <(millrace completion zsh)
 autoload -U +X bashcompinit && bashcompinit
-${bash(commands)}`;
+${bash(commands)}# A file of fpath is run by the first completion, which waits for its answer.
+if [ "\${funcstack[1]}" = _millrace ]; then _bash_complete -o default -F _millrace; fi
+`;
 }
 
 function fish(commands: Commands): string {
@@ -108,7 +110,7 @@ function fish(commands: Commands): string {
         ? []
         : [`complete -c millrace -f -n ${quote(inGroup + notYet)} -a ${word} -d ${quote(command.summary)}`]),
       ...(command.oneOf ?? []).map((choice) => `complete -c millrace -f -n ${quote(own)} -a ${choice}`),
-      ...Object.entries(command.flags).map(([flag, what]) => {
+      ...Object.entries<Flag>({ ...command.flags, help: HELP }).map(([flag, what]) => {
         const [summary, takes] =
           typeof what === 'string'
             ? [what, '']

@@ -4,6 +4,7 @@
  */
 import { createInterface } from 'node:readline/promises';
 import { CommandError, type Flag, type Words } from './command.ts';
+import { oneLine } from './table.ts';
 
 /** The flag that answers before the question. */
 export const YES_FLAG: Readonly<Record<string, Flag>> = { yes: 'Does not ask. Needed where there is no terminal.' };
@@ -30,7 +31,7 @@ export async function confirm(
   const left = new AbortController();
   lines.on('SIGINT', () => left.abort()).on('close', () => left.abort());
   try {
-    const answer = await lines.question(`${question} [y/N] `, { signal: left.signal });
+    const answer = await lines.question(`${oneLine(question)} [y/N] `, { signal: left.signal });
     return /^y(?:es)?$/i.test(answer.trim());
   } catch (error) {
     if (!left.signal.aborted) throw error;

@@ -8,7 +8,7 @@ import { withPlatform } from './with-platform.ts';
 export const dashboard: Command = {
   summary: 'Runs the dashboard: queues, dead letters, jobs, streams, workers, for those who may sign in.',
   flags: { link: 'Prints a link that signs in as admin once, where no users are set up, and ends.' },
-  exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM, or the link was printed', 1: 'could not start' },
+  exitCodes: { 0: 'stopped by Ctrl-C or SIGTERM, or the link was printed', 1: 'could not start', 2: 'wrong words' },
   async run({ flags: { link } }) {
     const configuration = readEnv();
     const { runDashboard, dashboardLink } = await loadDashboard();

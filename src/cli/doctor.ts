@@ -2,12 +2,13 @@
 import type { MillraceError, Platform } from '../index.ts';
 import { createLogger, createPlatform, formatReport, isMillraceError, readEnv } from '../index.ts';
 import type { Command } from './command.ts';
+import { jsonOf, note } from './output.ts';
 import { progressLine } from './progress.ts';
 
 export const doctor: Command = {
   summary: 'Looks at the Redis server: what it is, what it can do, what is wrong and how to mend it.',
   flags: { json: 'Prints the report as JSON.' },
-  exitCodes: { 0: 'healthy (notes do not count)', 1: 'findings, or bad configuration', 2: 'no server' },
+  exitCodes: { 0: 'healthy (notes do not count)', 1: 'findings, or bad configuration', 2: 'no server, or wrong words' },
   async run({ flags: { json } }) {
     const progress = progressLine();
     let platform: Platform | undefined;
@@ -24,11 +25,7 @@ export const doctor: Command = {
       await platform.start();
       progress.clear();
       const report = await platform.diagnose();
-      console.log(
-        json === true
-          ? JSON.stringify(report, undefined, 2)
-          : [...platform.summary(), '', ...formatReport(report)].join('\n'),
-      );
+      console.log(json === true ? jsonOf(report, 2) : [...platform.summary(), '', ...formatReport(report)].join('\n'));
       return report.ok ? 0 : 1;
     } catch (error) {
       progress.clear();
@@ -42,6 +39,6 @@ export const doctor: Command = {
 };
 
 function printError(error: MillraceError, json: boolean): void {
-  if (json) console.log(JSON.stringify({ ok: false, error }, undefined, 2));
-  else console.error(`millrace doctor: ${error.message} [${error.code}]`);
+  if (json) console.log(jsonOf({ ok: false, error }, 2));
+  else note(`millrace doctor: ${error.message} [${error.code}]`);
 }

@@ -1,8 +1,8 @@
 /** `millrace enqueue NAME JSON`: adds a job by its name. */
-import { z } from 'zod';
-import { defineJob, type Duration, type EnqueueOptions, type JobContract, type Jobs } from '../index.ts';
+import type { EnqueueOptions, JobContract } from '../index.ts';
 import { UsageError, type Command, type Words } from './command.ts';
-import { countOf, textOf } from './read-flags.ts';
+import { jsonOf } from './output.ts';
+import { contractNamed, countOf, durationOf, textOf } from './read-flags.ts';
 import { hello } from './sample.ts';
 import { withPlatform } from './with-platform.ts';
 
@@ -21,27 +21,25 @@ export const enqueue: Command = {
   async run(words) {
     const { NAME: name = '', JSON: text = '' } = words.given;
     const input = parseJson(text);
-    const contract = contractOf(name, words.flags['queue']);
+    const contract = contractOf(name, textOf('queue', words.flags));
     const options = optionsOf(words);
     return withPlatform(async ({ jobs }) => {
-      if (words.flags['wait'] === true) return waitAndSay(jobs, contract, input, options);
+      if (words.flags['wait'] === true) {
+        const result = await jobs.enqueueAndWait(contract, input, options);
+        console.log(jsonOf(result));
+        return 0;
+      }
       const answer = await jobs.enqueue(contract, input, options);
-      if (words.flags['json'] === true) console.log(JSON.stringify(answer));
+      if (words.flags['json'] === true) console.log(jsonOf(answer));
       else console.log(`${answer.status} ${answer.id}\nnpx millrace jobs show ${answer.id}`);
       return 0;
     });
   },
 };
 
-async function waitAndSay(jobs: Jobs, contract: JobContract, input: unknown, options: EnqueueOptions): Promise<number> {
-  console.log(JSON.stringify(await jobs.enqueueAndWait(contract, input, options)) ?? 'done');
-  return 0;
-}
-
 /** Contracts of an application are not known here; its worker checks the input. */
-function contractOf(name: string, queue: string | boolean | undefined): JobContract {
-  if (name === hello.name && queue === undefined) return hello;
-  return defineJob({ name, input: z.unknown(), queue: typeof queue === 'string' ? queue : undefined });
+function contractOf(name: string, queue: string | undefined): JobContract {
+  return name === hello.name && queue === undefined ? hello : contractNamed(name, queue);
 }
 
 function parseJson(text: string): unknown {
@@ -54,7 +52,7 @@ function parseJson(text: string): unknown {
 
 function optionsOf({ flags }: Words): EnqueueOptions {
   return {
-    delay: textOf('delay', flags) as Duration | undefined,
+    delay: durationOf('delay', flags),
     idempotencyKey: textOf('key', flags),
     attempts: countOf('attempts', flags),
   };

@@ -1,10 +1,9 @@
 /** `millrace keys ...`: makes, lists and revokes the keys of the producer API. */
-import type { Duration } from '../index.ts';
 import { createApiKeys, type ApiKey } from '../http/index.ts';
 import { CommandError, UsageError, type Command } from './command.ts';
 import { confirm, YES_FLAG } from './confirm.ts';
 import { ago, at, note, say, sayList } from './output.ts';
-import { JSON_FLAG, listOf, textOf } from './read-flags.ts';
+import { durationOf, JSON_FLAG, listOf } from './read-flags.ts';
 import type { Column } from './table.ts';
 import { withPlatform } from './with-platform.ts';
 
@@ -34,7 +33,7 @@ export const keys: Readonly<Record<string, Command>> = {
     run: async ({ given: { NAME: name = '' }, flags }) => {
       const scopes = listOf('scopes', flags);
       if (!scopes) throw new UsageError("expected --scopes, such as --scopes 'enqueue:email.*'");
-      const expiresIn = textOf('expires', flags) as Duration | undefined;
+      const expiresIn = durationOf('expires', flags);
       return withPlatform(async (platform) => {
         const { token, key } = await createApiKeys(platform).create({ name, scopes, expiresIn });
         say(flags['json'], { token, ...key }, () => [token]);

@@ -1,7 +1,9 @@
 /** Chooses the sub-command, and turns what it throws into one clear message. */
+import { inspect } from 'node:util';
 import { isMillraceError } from '../index.ts';
 import { CommandError, parseWords, UsageError, usageOf } from './command.ts';
 import { COMMANDS, groupOf } from './commands.ts';
+import { note } from './output.ts';
 
 const FOOT = 'millrace COMMAND --help tells more of a command, with its flags and exit codes.';
 
@@ -32,15 +34,15 @@ async function main(args: string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`millrace ${name}: ${error.message}\n\n${usageOf(name, command)}`);
+      note(`millrace ${name}: ${error.message}\n\n${usageOf(name, command)}`);
       return 2;
     }
     if (error instanceof CommandError) {
-      console.error(`millrace ${name}: ${error.message}`);
+      note(`millrace ${name}: ${error.message}`);
       return error.exitCode;
     }
     // The message of a MillraceError is written for people; anything else is a fault of ours, so its stack is wanted.
-    console.error(isMillraceError(error) ? `millrace: ${error.message} [${error.code}]` : error);
+    note(isMillraceError(error) ? `millrace: ${error.message} [${error.code}]` : inspect(error));
     return 1;
   }
 }
@@ -56,7 +58,7 @@ function withoutCommand(first: string, second: string | undefined): number {
     group.length > 0
       ? `millrace ${first}: expected one of ${group.join(', ')}`
       : `millrace: there is no command "${first}"`;
-  console.error(`${hint}\n\n${group.length > 0 ? listOf(group).join('\n') : usage()}`);
+  note(`${hint}\n\n${group.length > 0 ? listOf(group).join('\n') : usage()}`);
   return 2;
 }
 

@@ -2,12 +2,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { defineJob, isMillraceError } from '../index.ts';
-import { CommandError, UsageError, type Command } from './command.ts';
+import { CommandError, type Command } from './command.ts';
 import { filesOfJob } from './new-job-files.ts';
 import { say } from './output.ts';
-import { JSON_FLAG, textOf } from './read-flags.ts';
+import { contractNamed, JSON_FLAG, textOf } from './read-flags.ts';
 
 export const newJob: Command = {
   summary: 'Writes a typed contract, a handler and a test of a new job: npx millrace new job email.send',
@@ -18,7 +16,7 @@ export const newJob: Command = {
   },
   exitCodes: { 0: 'written', 1: 'a file is there already, or cannot be written', 2: 'wrong words' },
   async run({ given: { NAME: name = '' }, flags }) {
-    checkName(name);
+    contractNamed(name); // As the library checks names.
     const folder = textOf('dir', flags) ?? (existsSync('src') ? join('src', 'jobs') : 'jobs');
     const files = filesOfJob(name).map(({ file, text }) => ({ path: join(folder, file), text }));
     const there = files.filter(({ path }) => existsSync(path)).map(({ path }) => path);
@@ -41,13 +39,3 @@ export const newJob: Command = {
     ]);
   },
 };
-
-/** As the library checks names. */
-function checkName(name: string): void {
-  try {
-    defineJob({ name, input: z.unknown() });
-  } catch (error) {
-    if (!isMillraceError(error)) throw error;
-    throw new UsageError(`NAME: ${error.message.replace(/^.*?name: /, '')}`, { cause: error });
-  }
-}

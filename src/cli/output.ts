@@ -4,8 +4,13 @@ import { printable, table, type Column } from './table.ts';
 
 /** Prints one thing, as a JSON document or in lines for people. */
 export function say<T>(json: string | boolean | undefined, value: T, lines: (value: T) => string[]): number {
-  console.log(json === true ? JSON.stringify(value, undefined, 2) : printable(lines(value).join('\n')));
+  console.log(json === true ? jsonOf(value, 2) : printable(lines(value).join('\n')));
   return 0;
+}
+
+/** JSON that no terminal obeys: what JSON.stringify() leaves as it is, such as an old escape sign, is escaped as JSON has it. */
+export function jsonOf(value: unknown, indent?: number): string {
+  return printable(JSON.stringify(value ?? null, undefined, indent));
 }
 
 /** Prints a list: as JSON a line each, so that a long one can be cut and read while it comes; for people a table, or why there is none. */
@@ -14,12 +19,12 @@ export function sayList<Row>(
   rows: readonly Row[],
   { columns, none }: { columns: ReadonlyArray<Column<Row>>; none: string },
 ): number {
-  if (json === true) for (const row of rows) console.log(JSON.stringify(row));
+  if (json === true) for (const row of rows) console.log(jsonOf(row));
   else console.log(rows.length === 0 ? none : table(rows, columns, terminalColumns()).join('\n'));
   return 0;
 }
 
-/** Something that is not the answer: a hint, what was left out. */
+/** Something that is not the answer: a hint, what was left out, what went wrong. */
 export function note(line: string): void {
   console.error(printable(line));
 }

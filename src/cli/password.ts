@@ -1,40 +1,46 @@
 /** `millrace password`: a line for the dashboard's list of users. */
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
-import type { Command } from './command.ts';
+import { CommandError, type Command } from './command.ts';
+import type { Asking } from './confirm.ts';
 import { loadDashboard } from './dashboard-package.ts';
 
 export const password: Command = {
   summary: 'Asks for a password, and prints the line that lets a user into the dashboard.',
   words: ['NAME', 'ROLE'],
   flags: {},
-  exitCodes: { 0: 'printed', 1: 'the name, the role or the password cannot be used' },
+  exitCodes: { 0: 'printed', 1: 'the name, the role or the password cannot be used', 2: 'wrong words' },
   async run({ given }) {
     const answer = process.stdin.isTTY ? await askTwice() : await firstLine();
-    if (answer === undefined) {
-      console.error('millrace password: the two are not the same');
-      return 1;
-    }
     const { createUserLine } = await loadDashboard();
     console.log(await createUserLine(given['NAME'] ?? '', given['ROLE'] ?? '', answer));
     return 0;
   },
 };
 
-/** From the terminal, which shows nothing of it; undefined when the second differs from the first. */
-async function askTwice(): Promise<string | undefined> {
+/** From the terminal, which shows nothing of it. @throws CommandError where the second differs from the first, or after Ctrl-C or Ctrl-D */
+export async function askTwice(
+  { input, output }: Asking = { input: process.stdin, output: process.stderr },
+): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true });
-  lines.on('SIGINT', () => process.exit(1));
+  const lines = createInterface({ input, output: nowhere, terminal: true });
+  const left = new AbortController();
+  lines.on('SIGINT', () => left.abort()).on('close', () => left.abort());
   const ask = async (question: string): Promise<string> => {
-    process.stderr.write(question);
-    const line = await lines.question('');
-    process.stderr.write('\n');
-    return line;
+    output.write(question);
+    try {
+      return await lines.question('', { signal: left.signal });
+    } catch (error) {
+      if (!left.signal.aborted) throw error;
+      throw new CommandError('no password was given', { cause: error });
+    } finally {
+      output.write('\n');
+    }
   };
   try {
     const first = await ask('Password: ');
-    return (await ask('Again: ')) === first ? first : undefined;
+    if ((await ask('Again: ')) !== first) throw new CommandError('the two are not the same');
+    return first;
   } finally {
     lines.close();
   }

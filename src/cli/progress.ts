@@ -1,5 +1,7 @@
 /** Progress of long work: one line that is written over on a terminal, a line a step elsewhere. */
 import { systemClock } from '../index.ts';
+import { terminalColumns } from './output.ts';
+import { cut } from './table.ts';
 
 /** Shows steps such as `downloading ...: 42 %`. */
 export function progressLine(stream: NodeJS.WriteStream = process.stderr): {
@@ -11,7 +13,8 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): {
   return {
     show(line) {
       if (stream.isTTY) {
-        stream.write(`\r\u001b[K  ${line}`);
+        // A line that goes on below could not be written over.
+        stream.write(`\r\u001b[K${cut(`  ${line}`, terminalColumns(stream) - 1)}`);
         isOpen = true;
         return;
       }
@@ -27,6 +30,8 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): {
 }
 
 const BAR_WIDTH = 24;
+/** Columns that are neither the bar's nor the text's: the indent, the brackets, the spaces. */
+const AROUND_BAR = 6;
 const SHOW_EVERY_MS = 100;
 /** Work that is over by then needs no bar. */
 const SHOW_AFTER_MS = 500;
@@ -43,13 +48,15 @@ export function progressBar(
       const now = systemClock.monotonicMs();
       if (!stream.isTTY || now < nextAt) return;
       nextAt = now + SHOW_EVERY_MS;
-      line.show(`${bar(done, total)} ${done} of ${total} ${what}`);
+      const told = `${done} of ${total} ${what}`;
+      line.show(`${bar(done, total, terminalColumns(stream) - told.length - AROUND_BAR)} ${told}`);
     },
     clear: () => line.clear(),
   };
 }
 
-function bar(done: number, total: number): string {
-  const full = total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
-  return `[${'#'.repeat(full)}${'-'.repeat(BAR_WIDTH - full)}]`;
+function bar(done: number, total: number, room: number): string {
+  const width = Math.min(BAR_WIDTH, Math.max(1, room));
+  const full = total === 0 ? width : Math.floor((Math.min(done, total) / total) * width);
+  return `[${'#'.repeat(full)}${'-'.repeat(width - full)}]`;
 }

@@ -3,7 +3,7 @@ import { createTopLooks } from './top-look.ts';
 import { frameOf } from './top-frame.ts';
 import { showLive } from './top-screen.ts';
 import { CommandError, type Command } from './command.ts';
-import { terminalColumns } from './output.ts';
+import { say, terminalColumns } from './output.ts';
 import { JSON_FLAG } from './read-flags.ts';
 import { withPlatform } from './with-platform.ts';
 
@@ -22,10 +22,7 @@ export const top: Command = {
         await showLive(look, { input, output });
         return 0;
       }
-      const seen = await look();
-      if (flags['json'] === true) console.log(JSON.stringify(seen, undefined, 2));
-      else console.log(frameOf(seen, { columns: terminalColumns() }).join('\n'));
-      return 0;
+      return say(flags['json'], await look(), (seen) => frameOf(seen, { columns: terminalColumns() }));
     });
   },
 };

@@ -1,21 +1,12 @@
 /** `millrace worker FILE...`: a worker process of the user's own handlers, until it is told to stop. */
 import express from 'express';
-import {
-  createPlatform,
-  readEnv,
-  runWorker,
-  toMs,
-  type Duration,
-  type Handler,
-  type Member,
-  type WorkOptions,
-} from '../index.ts';
-import { healthRouter, listen, metricsRouter } from '../http/index.ts';
+import { createPlatform, readEnv, runWorker, type Handler, type Member, type WorkOptions } from '../index.ts';
+import { autoscaleRouter, healthRouter, listen, metricsRouter } from '../http/index.ts';
 import { CommandError, UsageError, type Command, type Words } from './command.ts';
 import { loadWork, otherCopy, usualFile, type Work } from './load-modules.ts';
 import { note } from './output.ts';
 import { progressLine } from './progress.ts';
-import { countOf, listOf, textOf } from './read-flags.ts';
+import { countOf, durationOf, listOf } from './read-flags.ts';
 
 export const worker: Command = {
   summary: 'Runs the handlers and consumers that your modules export, with health and metrics on HOST and PORT.',
@@ -45,9 +36,7 @@ export const worker: Command = {
 
 function optionsOf(flags: Words['flags']): Pick<WorkOptions, 'concurrency' | 'drainFor'> {
   const concurrency = countOf('concurrency', flags);
-  const drainFor = textOf('drain-for', flags) as Duration | undefined;
-  if (drainFor !== undefined) toMs(drainFor); // Told of before anything is started.
-  return { concurrency, drainFor };
+  return { concurrency, drainFor: durationOf('drain-for', flags) };
 }
 
 /** With `--queues` or `--streams` no more than they name. @throws CommandError for a name that no handler or consumer has */
@@ -89,7 +78,8 @@ async function runBeside(work: WorkOptions): Promise<number> {
   const progress = progressLine();
   const platform = createPlatform({ ...options, onProgress: progress.show });
   // Before the platform, so that probes are answered while it starts, and a taken port is known at once.
-  const app = express().disable('x-powered-by').use(healthRouter(platform)).use(metricsRouter(platform.metrics));
+  const app = express().disable('x-powered-by');
+  app.use(healthRouter(platform), metricsRouter(platform.metrics), autoscaleRouter(platform));
   const listener = await listen(app, http);
   try {
     const running = runWorker(platform, work);

@@ -1,4 +1,11 @@
 /** Published as `millrace/http`: what needs Express. */
+export {
+  autoscaleRouter,
+  type AutoscaleAnswer,
+  type AutoscaleOptions,
+  type AutoscalePlatform,
+  type QueueFigures,
+} from './autoscale.ts';
 export { csrf, type Csrf, type CsrfOptions, type CsrfRequest } from './csrf.ts';
 export {
   expressSessionStore,

@@ -147,6 +147,7 @@ export class TopicChannel {
     if (!this.ring || position === undefined || before === undefined) return this.#dispatch(message);
     if (this.#isFollowing || this.#position === undefined) {
       if (comparePositions(position, this.#heard) > 0) this.#heard = position;
+      else this.#mustFollowAgain = true; // What was heard of may be made up, and this one be missing from what is read.
       return;
     }
     if (comparePositions(position, this.#position) <= 0) return; // It was in the ring already.

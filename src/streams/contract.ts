@@ -30,6 +30,11 @@ export interface StreamOptions<In extends StandardSchemaV1> {
   keep?: KeepEntries | undefined;
   /** The largest data of an entry, in bytes of JSON. Default 256 KB. */
   maxBytes?: number | undefined;
+  /**
+   * Paths of what is secret in the data, `*` for any one step: `['card.number', 'tokens.*']`. The dashboard shows `[secret]` there, in entries and
+   * in dead letters. It is masked, not encrypted: Redis and the handlers have it as it is. Default none.
+   */
+  secrets?: readonly string[] | undefined;
 }
 
 /** A stream's contract, as publishers and consumers share it. */
@@ -40,6 +45,8 @@ export interface StreamContract<Input = unknown, Parsed = Input> {
   /** Of finished entries; undefined for no bound. */
   readonly keep: { readonly count: number | undefined; readonly ageMs: number | undefined };
   readonly maxBytes: number;
+  /** Paths of what is secret in the data. */
+  readonly secrets: readonly string[];
 }
 
 const NAME = /^[a-z][\w-]*(?:\.[\w-]+)*$/i;
@@ -48,6 +55,12 @@ export const streamNameOption: z.ZodType<string> = z
   .string()
   .max(100)
   .regex(NAME, { error: "expected letters, digits, '_', '-' and single dots, beginning with a letter" });
+
+/** Steps with dots between them, as a job's contract has them. */
+const SECRET_PATH = /^(?:\*|[^.*\s]+)(?:\.(?:\*|[^.*\s]+))*$/;
+const secretOption = z.string().max(200).regex(SECRET_PATH, {
+  error: "expected a path such as card.number or tokens.*: steps with single dots between them, '*' for any one step",
+});
 
 const DEFAULT_KEEP = { count: 100_000, age: 7 * 86_400_000 } as const;
 
@@ -62,6 +75,7 @@ const contractSchema = z.strictObject({
     })
     .default(DEFAULT_KEEP),
   maxBytes: z.number().int().min(1).default(DEFAULT_MAX_PAYLOAD_BYTES),
+  secrets: z.array(secretOption).max(100).default([]),
 });
 
 /**
@@ -87,6 +101,7 @@ export function defineStream<In extends StandardSchemaV1>(
     groups: Object.freeze([...new Set(checked.groups)]),
     keep: Object.freeze({ count: count === false ? undefined : count, ageMs: age === false ? undefined : age }),
     maxBytes: checked.maxBytes,
+    secrets: Object.freeze([...new Set(checked.secrets)]),
   });
 }
 

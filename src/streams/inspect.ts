@@ -36,6 +36,8 @@ export interface StreamInfo {
   readonly missing: readonly string[];
   /** Undefined of a stream whose contract nobody has told Redis, and of events, which are kept for ever. */
   readonly keep: StreamKeep | undefined;
+  /** Paths of what its contract calls secret in the data, in any version that was told: for maskSecrets(). */
+  readonly secrets: readonly string[];
 }
 
 /** What becomes of entries that all groups have finished. */
@@ -107,9 +109,10 @@ export async function inspectStream(
     orNothing(batch.command('XINFO', 'GROUPS', entries), isAbsent),
     orNothing(batch.command('MEMORY', 'USAGE', entries), isForbidden),
     batch.command('TIME'),
+    batch.command('SMEMBERS', keys.secrets),
   ] as const;
   await batch.send();
-  const [said, stream, groups, bytes, time] = await Promise.all(asked);
+  const [said, stream, groups, bytes, time, secrets] = await Promise.all(asked);
   if (said === null && stream === undefined) return undefined;
 
   const contract = readKnown(said);
@@ -132,6 +135,7 @@ export async function inspectStream(
       ...boundsOf(contract),
       heldBy: isOver && firstId !== undefined ? heldBy(firstId, missing, all) : undefined,
     },
+    secrets: isEvents ? [] : (secrets as string[]).toSorted(),
   };
 }
 

@@ -31,6 +31,8 @@ export interface StreamKeys {
   readonly entries: string;
   /** STRING  there for as long as nobody else need trim; expires. */
   readonly trimmed: string;
+  /** SET  paths of what is secret in the data of entries, in any version of the contract; written by all processes that publish or consume. */
+  readonly secrets: string;
   /** STRING  the id of the entry that was published under an idempotency key; expires. */
   sent(key: string): string;
   group(name: string): GroupKeys;
@@ -51,6 +53,7 @@ export function createStreamKeys(prefix: string): (stream: string) => StreamKeys
   return (stream) => ({
     entries: key(stream, 'entries'),
     trimmed: key(stream, 'trimmed'),
+    secrets: key(stream, 'secrets'),
     sent: (name) => key(stream, 'sent', name),
     group: (name) => groupKeys(key, stream, name),
   });

@@ -10,7 +10,8 @@
  *   millrace_streams_dead_letters{stream,group}
  *   millrace_streams_consumers{stream,group}                 consumers that hold their lease
  *
- * The gauges are asked of Redis at a scrape, by every process that publishes to the stream or consumes it; they say the same everywhere.
+ * The gauges are asked of Redis at a scrape, by every process that publishes to the stream or consumes it, and by one that tells
+ * of all (`collectKnown()`); they say the same everywhere.
  */
 
 import type { CounterChild, MeterRegistry } from '../meters.ts';

@@ -103,6 +103,11 @@ export interface Streams {
    * for (const name of await streams.known()) console.log(name, (await streams.inspect(name))?.length);
    */
   known(): Promise<string[]>;
+  /**
+   * Has the gauges of this process tell of every stream that is known, of the first 200: for a process that is scraped for all, such as the
+   * dashboard. By itself it tells of those that it publishes to or consumes.
+   */
+  collectKnown(): void;
   /** A stream by its name, with its groups and consumers, for operators; undefined when there is none, and nobody has told of it. */
   inspect(name: string): Promise<StreamInfo | undefined>;
   /** As deadLetters(), for whoever has no contract. @throws MillraceError OPTIONS_INVALID */
@@ -136,6 +141,9 @@ const streamsSchema = z.strictObject({
     .default({}),
 });
 
+/** Streams of other processes that the gauges tell of. */
+const MOST_OTHERS = 200;
+
 type OwnConnections = Pick<Connections, 'commands' | 'blocking' | 'capabilities' | 'topology' | 'label'>;
 
 /**
@@ -163,6 +171,7 @@ class RedisStreams implements Streams {
   readonly #used = new Map<string, StreamContract>();
   readonly #known: KnownStreams;
   readonly #endCollecting: () => void;
+  #tellsOfAll = false;
   #stopping: Promise<void> | undefined;
 
   constructor(connections: OwnConnections, options: z.output<typeof streamsSchema>) {
@@ -234,6 +243,10 @@ class RedisStreams implements Streams {
   async known(): Promise<string[]> {
     if (this.#stopping) throw closed();
     return this.#known.names();
+  }
+
+  collectKnown(): void {
+    this.#tellsOfAll = true;
   }
 
   async inspect(name: string): Promise<StreamInfo | undefined> {
@@ -311,7 +324,12 @@ class RedisStreams implements Streams {
 
   /** What the gauges tell. @throws what Redis met: then they are missing from the scrape. */
   async #depths(): Promise<StreamDepth[]> {
-    return Promise.all([...this.#used.values()].map((contract) => this.#depthOf(contract)));
+    const own = await Promise.all([...this.#used.values()].map((contract) => this.#depthOf(contract)));
+    if (!this.#tellsOfAll) return own;
+    const names = await this.#known.names();
+    const others = names.filter((name) => !name.startsWith(EVENTS) && !this.#used.has(name));
+    const looked = await Promise.all(others.slice(0, MOST_OTHERS).map((name) => this.inspect(name)));
+    return [...own, ...looked.flatMap((info) => (info ? depthOfInfo(info) : []))];
   }
 
   async #depthOf(contract: StreamContract): Promise<StreamDepth> {
@@ -332,6 +350,22 @@ class RedisStreams implements Streams {
       }),
     };
   }
+}
+
+function depthOfInfo({ name, length, groups }: StreamInfo): StreamDepth {
+  return {
+    stream: name,
+    length,
+    groups: groups.map(({ name: group, lag, pending, oldestPendingMs = 0, retrying, deadLetters, consumers }) => ({
+      group,
+      lag,
+      pending,
+      oldestPendingMs,
+      retrying,
+      deadLetters,
+      consumers: consumers.filter(({ isGone }) => !isGone).length,
+    })),
+  };
 }
 
 /** @throws MillraceError OPTIONS_INVALID */

@@ -70,6 +70,17 @@ describe('the bar above Bull Board', () => {
     await page.waitForURL('**/sign-in');
     expect(faults()).toEqual([]);
   });
+
+  test('leads past a sidebar of Bull Board that was put away, to buttons that are told by their names', async () => {
+    const { page, go } = await visit({ as: 'operator' });
+    await go('/queues/queue/billing.dead?status=failed');
+    await page.getByText('no account takes GBP').first().waitFor();
+    await page.getByRole('button', { name: 'Collapse sidebar' }).click();
+    await page.getByRole('button', { name: 'Expand sidebar' }).waitFor();
+    expect(await findingsOf(page, { rules: ['aria-hidden-focus', 'button-name'] })).toEqual([]);
+    for (const name of ['Redis details', 'Settings', 'Full screen', 'Retry', 'Clean'])
+      await page.getByRole('button', { name, exact: true }).first().waitFor();
+  });
 });
 
 describe('a viewer', () => {

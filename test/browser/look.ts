@@ -18,17 +18,13 @@ interface Finding {
 const SETTLED = 'Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => undefined)))';
 
 /** The serious and critical findings of axe-core, in words. `rules`: these alone. */
-export async function findingsOf(
-  page: Page,
-  { rules, except = [] }: { rules?: readonly string[]; except?: readonly string[] } = {},
-): Promise<string[]> {
+export async function findingsOf(page: Page, { rules }: { rules?: readonly string[] } = {}): Promise<string[]> {
   await page.evaluate(`if (!window.axe) { ${AXE} }`);
   await page.evaluate(SETTLED);
   const options = {
     resultTypes: ['violations'],
     preload: false,
     ...(rules && { runOnly: { type: 'rule', values: rules } }),
-    rules: Object.fromEntries(except.map((id) => [id, { enabled: false }])),
   };
   const found = await page.evaluate<Finding[]>(`axe.run(document, ${JSON.stringify(options)}).then(({ violations }) =>
     violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ target, html, failureSummary }) =>

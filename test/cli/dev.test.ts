@@ -38,7 +38,7 @@ describe('millrace dev', () => {
     expect(out).toMatch(/^ +127\.0\.0\.1:\d+, data in /m);
     expect(out).toContain(`data in ${join(cwd, '.millrace', 'redis')}`);
     expect(out).toContain(`Dashboard  ${dev.url}\nSign in    once, within 15 minutes: ${dev.url}/sign-in?link=`);
-    expect(out).toContain('email.send: left out, set SMTP_URL and MILLRACE_MAIL_FROM');
+    expect(out).toMatch(/not configured \(docs\/stock-jobs\.md\): .*email\.send/);
     expect(out).toContain(`API        ${dev.url}/api/docs`);
     expect(out).toContain(`Health     ${dev.url}/livez and ${dev.url}/readyz`);
     expect(out).toContain('Doctor:');

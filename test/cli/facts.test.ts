@@ -13,7 +13,7 @@ import { ownedCommands } from '../support/commands.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryFolder } from '../support/folders.ts';
 import type { Ran } from '../support/host.ts';
-import { startRedis, type TestServer } from '../support/servers.ts';
+import { freePort, startRedis, type TestServer } from '../support/servers.ts';
 
 const mail = defineJob({
   name: 'mail.send',
@@ -217,4 +217,11 @@ test('bench tells three rates, and leaves no key behind', async () => {
   const left = await server.ask((redis) => redis.call('SCAN', '0', 'MATCH', '*:bench:*', 'COUNT', '100000'));
   expect((left as [string, string[]])[1]).toEqual([]);
   expect(await keys()).toBeGreaterThan(0);
+});
+
+test('bench without a server tells of the server alone: it had written nothing', async () => {
+  const env = { REDIS_URL: `redis://127.0.0.1:${await freePort()}` };
+  const { code, out, err } = await command(['bench', '--jobs', '1'], { cwd, env });
+  expect({ code, out }).toEqual({ code: 1, out: '' });
+  expect(err).toMatch(/^millrace: Redis at .* nothing listens there.* \[REDIS_UNREACHABLE\]\n$/);
 });

@@ -42,7 +42,7 @@ describe('beside millrace dev', () => {
   }
 
   test('the screen says what runs, and what to try next', () => {
-    expect(dev.out()).toContain('Worker     this process, queue sample: sample.hello');
+    expect(dev.out()).toContain('Worker     this process: sample.hello');
     expect(dev.out()).toContain('npx millrace enqueue sample.hello');
   });
 
@@ -101,6 +101,15 @@ describe('beside millrace dev', () => {
     expect((await say('dead', 'list')).out).toBe('no dead letters\n');
   }, 90_000);
 
+  test('what a handler throws moves no cursor, not even as the message of the command', async () => {
+    const evil = '\u001b[31m\u009b2J';
+    const failed = await say('enqueue', 'sample.hello', JSON.stringify({ name: evil, fail: 'for-good' }), '--wait');
+    expect(failed).toMatchObject({ code: 1, out: '' });
+    expect(failed.err).toContain('\\u001b[31m\\u009b2J does not want to be greeted [JOB_FAILED]');
+    const { out } = await say('enqueue', 'sample.hello', JSON.stringify({ name: evil }), '--wait');
+    expect(out).toBe('{"text":"Hello, \\u001b[31m\\u009b2J!"}\n');
+  });
+
   test('what a contract calls secret is printed only when it is asked for', async () => {
     const { jobs } = await beside();
     const contract = defineJob({ name: 'card.check', input: z.object({ number: z.string() }), secrets: ['number'] });
@@ -129,9 +138,11 @@ describe('beside millrace dev', () => {
       [['enqueue', 'sample.hello'], 2, /^millrace enqueue: expected JSON\n/],
       [['enqueue', 'sample.hello', '{nam'], 2, /^millrace enqueue: JSON: /],
       [['enqueue', 'sample.hello', '{"nam":1}'], 1, /name: Invalid input.*\[INPUT_INVALID\]/],
-      [['enqueue', 'bad name', '{}'], 1, /name: expected letters.*\[OPTIONS_INVALID\]/],
-      [['enqueue', 'sample.hello', '{"name":"x"}', '--delay', 'soon'], 1, /delay: expected .*\[OPTIONS_INVALID\]/],
+      [['enqueue', 'bad name', '{}'], 2, /NAME: expected letters/],
+      [['enqueue', 'sample.hello', '{"name":"x"}', '--queue', 'a b'], 2, /--queue: expected letters/],
+      [['enqueue', 'sample.hello', '{"name":"x"}', '--delay', 'soon'], 2, /--delay: expected how long, .*, got soon/],
       [['jobs', 'show', 'nothing'], 1, /there is no job nothing/],
+      [['jobs', 'show', ''], 2, /ID: expected a value, got none/],
       [['jobs'], 2, /expected one of jobs list, jobs show, jobs cancel/],
       [['jobs', 'cancel', 'nothing'], 1, /there is no job nothing/],
       [['jobs', 'retry', 'nothing'], 1, /there is no job nothing/],
@@ -148,8 +159,10 @@ describe('beside millrace dev', () => {
       [['dead', 'list', '--queue', 'nothing'], 1, /there is no queue nothing/],
       [['dead', 'list', '--limit', 'many'], 2, /--limit: expected a number, got many/],
       [['dead', 'list', '--limit', '0'], 2, /--limit: expected a whole number of at least 1, got 0/],
+      [['dead', 'list', '--since', '1.2.3h'], 2, /--since: expected how long, .*, got 1\.2\.3h/],
       [['dead', 'list', '--reason', 'bad'], 2, /--reason: expected one of attempts, .*, got bad/],
       [['top'], 2, /there is no terminal to draw on; --once prints one frame/],
+      [['bench', '--jobs', '1e9'], 2, /--jobs: expected at most 100000, got 1000000000/],
       [['new', 'job', '9lives'], 2, /NAME: expected letters/],
     ];
     const said = await Promise.all(cases.map(([args]) => say(...args)));

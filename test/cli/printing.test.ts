@@ -4,7 +4,9 @@ import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { parseWords, usageOf, type Command } from '../../src/cli/command.ts';
 import { confirm } from '../../src/cli/confirm.ts';
-import { progressBar } from '../../src/cli/progress.ts';
+import { jsonOf } from '../../src/cli/output.ts';
+import { askTwice } from '../../src/cli/password.ts';
+import { progressBar, progressLine } from '../../src/cli/progress.ts';
 import { momentOf } from '../../src/cli/read-flags.ts';
 import { cut, printable, table, widthOf } from '../../src/cli/table.ts';
 import { frameOf } from '../../src/cli/top-frame.ts';
@@ -63,6 +65,11 @@ describe('tables', () => {
 
   test('what strangers have written moves no cursor, rings no bell and turns no line around', () => {
     expect(printable('\u001b[2J\u0007a\u202eb\nc')).toBe('\\u001b[2J\\u0007a\\u202eb\nc');
+    const letter = { '\u009b2J': ['\u001b]0;', '\u202e\u2028\u007f'] };
+    // eslint-disable-next-line no-control-regex -- these are what is looked for
+    expect(jsonOf(letter)).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028\u202e]/);
+    expect(JSON.parse(jsonOf(letter, 2))).toEqual(letter);
+    expect(jsonOf(undefined)).toBe('null');
     expect(table([{ name: 'two\nlines\u001b[31m', count: 1 }], columns)[1]).toBe('two lines\\u001b[31m  1');
   });
 });
@@ -109,14 +116,53 @@ describe('questions', () => {
     await expect(confirm('Remove 3?', {}, nobody)).rejects.toMatchObject({ exitCode: 2 });
   });
 
+  test('a name in a question plays no tricks either', async () => {
+    const [input, output] = [new Keyboard(), new Screen()];
+    const asked = confirm('Revoke \u001b[2K\nnothing?', {}, { input, output });
+    input.write('n\n');
+    expect(await asked).toBe(false);
+    expect(output.text).toContain('Revoke \\u001b[2K nothing? [y/N] ');
+  });
+
+  test('a password is asked for twice, and not shown; Ctrl-C and Ctrl-D leave', async () => {
+    for (const [keys, outcome] of [
+      ['long enough\rlong enough\r', 'long enough'],
+      ['long enough\rlong enouhg\r', 'the two are not the same'],
+      ['long\u0003', 'no password was given'],
+      ['\u0004', 'no password was given'],
+      ['long enough\r\u0004', 'no password was given'],
+    ] as const) {
+      const [input, output] = [new Keyboard(), new Screen()];
+      const asked = askTwice({ input, output }).catch((error: Error) => error.message);
+      for (const key of keys) {
+        input.write(key);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(await asked).toBe(outcome);
+      expect(output.text).not.toContain('long');
+    }
+  });
+
+  test('progress stays on one line of the terminal', () => {
+    const screen = Object.assign(new Screen(), { columns: 20 });
+    const line = progressLine(screen as unknown as NodeJS.WriteStream);
+    line.show('downloading 请求 of a long name: 42 %');
+    expect(widthOf(screen.text.replace('\r', ''))).toBeLessThan(20);
+    expect(screen.text).toContain('downloading');
+  });
+
   test('a bar is shown of long work on a terminal only', async () => {
     const screen = new Screen();
     const bar = progressBar('removed', screen as unknown as NodeJS.WriteStream);
+    const narrow = Object.assign(new Screen(), { columns: 30 });
+    const short = progressBar('removed', narrow as unknown as NodeJS.WriteStream);
     bar.show(0, 10);
     expect(screen.text, 'not of work that is soon over').toBe('');
     await eventually(() => {
       bar.show(5, 10);
       expect(screen.text).toContain('[############------------] 5 of 10 removed');
+      short.show(5, 10);
+      expect(narrow.text).toContain('  [####-----] 5 of 10 removed');
     });
     bar.clear();
     const plain = Object.assign(new Screen(), { isTTY: false });

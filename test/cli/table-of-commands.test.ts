@@ -88,6 +88,8 @@ describe('completion', () => {
     expect(await complete(script, 'queues', 'p')).toEqual(['pause']);
     expect(await complete(script, 'jobs', 'list', '--state', 'comp')).toEqual(['completed']);
     expect(await complete(script, 'completion', 'z')).toEqual(['zsh']);
+    expect(await complete(script, 'dead', 'redrive', '--queue', ''), 'of a queue nothing is known').toEqual([]);
+    expect(await complete(script, 'worker', './hand'), 'files are for the shell').toEqual([]);
   });
 
   test('of zsh and fish name every command', async () => {
@@ -97,6 +99,7 @@ describe('completion', () => {
       await command(['completion', 'tcsh'], { cwd }),
     ];
     expect(zsh.out).toMatch(/^#compdef millrace\n[\s\S]*bashcompinit/);
+    expect(zsh.out, 'a file of fpath answers the completion that loads it').toMatch(/funcstack.*_bash_complete.*\n$/);
     for (const name of names) {
       const [first = '', second] = name.split(' ');
       expect(fish.out).toMatch(new RegExp(`-n .* -a ${second ?? first} -d '`));

@@ -22,7 +22,7 @@ describe('help', () => {
     expect(code).toBe(0);
     expect(out).toContain('Usage: millrace doctor [flags]');
     expect(out).toContain('--json');
-    expect(out).toMatch(/^ {2}2 {2}no server$/m);
+    expect(out).toMatch(/^ {2}2 {2}no server, or wrong words$/m);
   });
 });
 

@@ -105,7 +105,7 @@ describe('millrace worker', () => {
       [['handlers.js', '--queues', 'sums,mail'], 1, /nothing that was loaded is of queue mail; they are of sums, slow/],
       [['handlers.js', '--streams', 'sums'], 1, /of stream sums; they are of orders/],
       [['handlers.js', '--concurrency', '0'], 2, /--concurrency: expected a whole number of at least 1/],
-      [['handlers.js', '--drain-for', 'long'], 1, /\[DURATION_INVALID\]/],
+      [['handlers.js', '--drain-for', 'long'], 2, /--drain-for: expected how long, .*, got long/],
       [['typed/handlers.ts'], 1, /is TypeScript, which Node \S+ cannot load; npm install --save-dev tsx/],
     ];
     for (const [args, code, err] of cases) {

@@ -212,7 +212,7 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
       let renewals = 0;
       await eventually(async () => {
         expect(await outcome.lease.renew()).toBe(true);
-        expect(++renewals).toBeGreaterThan(60);
+        expect(++renewals).toBeGreaterThan(25);
       });
       expect(await outcome.lease.store(1, MINUTE)).toBe('stored');
     });

@@ -1,9 +1,10 @@
 /** The overview and the charts, as they read without script. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { ChartColumns } from '../../dashboard/live/chart-data.ts';
-import { defineJob, handle } from '../../src/index.ts';
+import { Charts, type ChartColumns } from '../../dashboard/live/chart-data.ts';
+import { defineJob, handle, type HistoryPoint, type Platform } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { gate } from '../support/gate.ts';
 import { ownedDashboards, ownedPlatform } from './support.ts';
 
 const sendMail = defineJob({ name: 'email.send', input: z.object({ fails: z.boolean() }), attempts: 1 });
@@ -87,5 +88,24 @@ describe('the charts', () => {
     expect(new Set(answers.map(({ body }) => body)).size).toBe(1);
     expect((await viewer.get('/assets/uplot.js')).headers['content-type']).toContain('text/javascript');
     expect((await viewer.get('/assets/uplot.css')).status).toBe(200);
+  });
+
+  test('that take long to read are not read twice at once, and rest three times as long', async () => {
+    let [nowMs, reads] = [0, 0];
+    const read = gate();
+    const series = async (): Promise<HistoryPoint[]> => (reads++, await read.opened, []);
+    const charts = new Charts({ redis: platform().redis, history: { series } } as unknown as Platform, () => nowMs);
+    const first = charts.points(undefined, '1h');
+    nowMs = 20_000;
+    const second = charts.points(undefined, '1h');
+    read.open();
+    await Promise.all([first, second]);
+    expect(reads).toBe(1);
+    nowMs = 79_000;
+    await charts.points(undefined, '1h');
+    expect(reads).toBe(1);
+    nowMs = 81_000;
+    await charts.points(undefined, '1h');
+    expect(reads).toBe(2);
   });
 });

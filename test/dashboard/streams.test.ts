@@ -8,6 +8,7 @@ import {
   type StreamContract,
   type StreamOptions,
 } from '../../src/index.ts';
+import { eventually } from '../support/eventually.ts';
 import { ownedDashboards, ownedPlatform, type Opened } from './support.ts';
 
 const platform = ownedPlatform();
@@ -114,6 +115,38 @@ describe('a stream', () => {
     const large = await user.get(`/streams/${stream.name}`);
     expect(large.body).toContain('Only the newest 5 are shown');
     expect(large.body.length).toBeLessThan(30_000);
+  });
+
+  test('shows what its contract calls secret to nobody: not in entries, not in dead letters, not where an error tells it', async () => {
+    const secrets = ['card.number', 'tokens.*'];
+    const stream = freshStream({ secrets });
+    const paid = { order: 'A-1', card: { number: '4111 1111', owner: 'Ada' }, tokens: ['hunter2'] };
+    const { id } = await platform().streams.publish(stream, paid, { headers: { bearer: 'Bearer hunter2' } });
+    const redis = platform().redis.commands();
+    await redis.xadd(keyOf(stream.name), '*', 'data', '{"card":{"number":"4111 1111"'); // As another tool may.
+    await platform().streams.createGroup(stream, 'billing');
+    const error = { name: 'RangeError', message: 'no card 4111 1111', stack: 'RangeError: no card 4111 1111' };
+    const letter = { entry: id, id, data: JSON.stringify(paid), key: 'hunter2', error: JSON.stringify(error) };
+    const dead = createKeySpace(platform().prefix, 'streams')(stream.name, 'group', 'billing', 'dead');
+    const died = String(await redis.xadd(dead, '*', ...Object.entries(letter).flat()));
+    // A process of a version before: what was secret stays it.
+    await eventually(async () => expect((await platform().streams.inspect(stream.name))?.secrets).toHaveLength(2));
+    await platform().streams.publish(freshStream({ name: stream.name }), { order: 'A-2' });
+
+    const { browserAs } = await open({ streams: [freshStream({ name: stream.name, secrets: ['card.owner'] })] });
+    const user = await browserAs('admin');
+    const letters = `/dead-letters/streams/${stream.name}/billing`;
+    const [entries, list, one] = [
+      await user.get(`/streams/${stream.name}`),
+      await user.get(letters),
+      await user.get(`${letters}/${died}`),
+    ].map(({ body }) => body.replaceAll('&quot;', '"')) as [string, string, string];
+    const masked = '"card":{"number":"[secret]","owner":"[secret]"},"tokens":["[secret]"]';
+    expect(entries).toContain(`{"order":"A-1",${masked}}`);
+    expect(entries).toContain('Bearer [secret]');
+    expect(list).toContain('RangeError: no card [secret]');
+    expect(one.replace(/\s+/g, '').replaceAll('[secret]', '')).toContain('"owner":""');
+    for (const page of [entries, list, one]) expect(page).not.toMatch(/4111|hunter2|Ada/);
   });
 
   test('of events shows which there are, kept for ever', async () => {

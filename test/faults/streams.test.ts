@@ -19,6 +19,8 @@ const PATIENCE_MS = 60_000;
 const own = ownedByTest();
 const ROUNDS = isLong ? 200 : 3;
 const PROCESSES = 3;
+/** Between two batches of a load, which goes on while processes start: the short form has no more than keeps all of them at work. */
+const PUBLISH_EVERY_MS = isLong ? 10 : 20;
 /** Slots, and what is done but not acknowledged yet. */
 const MOST_DONE_AGAIN = 60;
 
@@ -116,7 +118,7 @@ function load(scene: Awaited<ReturnType<typeof setScene>>, act?: (n: number) => 
     while (!over.signal.aborted) {
       // While Redis is down it is not known what was added.
       await scene.publish(15, act).catch(() => undefined);
-      await systemClock.sleep(10);
+      await systemClock.sleep(PUBLISH_EVERY_MS);
     }
   })();
   return {

@@ -18,6 +18,8 @@ export interface WriteBehindProcess {
   journal: string;
   /** Keys that this process alone writes to; none for one that only saves. */
   keys: readonly string[];
+  /** The longest pause between two of its writes. */
+  pauseMs: number;
   /** Whether saves of what the database already has newer are refused by it, as a careful store does. */
   refusesOlder: boolean;
 }
@@ -84,7 +86,7 @@ for (let n = 1; !stopping.signal.aborted; n++) {
     note('unsure', key, n); // Redis was away; whether it was accepted is unknown.
     await systemClock.sleep(50);
   }
-  await systemClock.sleep(Math.random() * 3);
+  await systemClock.sleep(Math.random() * options.pauseMs);
 }
 await store.stop();
 await cache.stop();

@@ -1,10 +1,12 @@
 /** What anybody can say who may PUBLISH: none of it may throw in the socket's callback, reach a handler, or spoil what comes after it. */
 import { randomUUID } from 'node:crypto';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
 import { defineTopic } from '../../src/pubsub/topic.ts';
 import { eventually } from '../support/eventually.ts';
+import { gate } from '../support/gate.ts';
 import { collectLog } from '../support/log-lines.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { heardBy, ledger, live, news, ownedPubSub, upTo } from './own-pubsub.ts';
@@ -66,9 +68,10 @@ test('on the channel of a plain topic is refused, and told of once', async () =>
 });
 
 test('on the channel and in the ring of a reliable topic is passed over', async () => {
-  const { pubsub, connections } = pubsubOf({ url: server.url });
+  const prefix = `passed-${randomUUID()}`;
+  const { pubsub, connections } = pubsubOf({ url: server.url }, { prefix });
   const mine = heardBy();
-  const channel = 'millrace:pubsub:{ledger.*}';
+  const channel = `${prefix}:pubsub:{ledger.*}`;
   await pubsub.publish(ledger.at('a'), { n: 1 });
   for (const fields of [
     ['x', 'y'],
@@ -116,6 +119,36 @@ test('a position that nobody has said deafens nobody', async () => {
   await forge(3_600_000, newest);
   await pubsub.publish(ledger.at('a'), { n: ++n });
   await eventually(() => expect(mine.heard).toEqual(upTo(n)));
+});
+
+test('a position that nobody has said hides nothing that is said while the ring is asked', async () => {
+  const prefix = `hiding-${randomUUID()}`;
+  const { pubsub, connections } = pubsubOf({ url: server.url }, { prefix });
+  const { pubsub: speaker } = pubsubOf({ url: server.url }, { prefix });
+  const [mine, others] = [heardBy(), heardBy()];
+  await live(pubsub.subscribe(ledger, mine.handler));
+  await live(pubsub.subscribe(news, others.handler));
+  await speaker.publish(ledger.at('a'), { n: 1 });
+  await eventually(() => expect(mine.heard).toEqual([1]));
+  const [asked, answered] = [gate(), gate()];
+  const client = connections.commands() as Redis;
+  const ask = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>;
+  Object.assign(client, {
+    async evalsha(...args: unknown[]) {
+      const answer = await ask(...args);
+      asked.open();
+      await answered.opened;
+      return answer;
+    },
+  });
+  const forged = message(`${meta}\n{"n":66}`, 'ledger.a', '9999999999999-0 0 -');
+  await client.publish(`${prefix}:pubsub:{ledger.*}`, forged);
+  await asked.opened;
+  await speaker.publish(ledger.at('a'), { n: 2 });
+  await speaker.publish(news.at('a'), { n: 7 });
+  await eventually(() => expect(others.heard).toEqual([7])); // So the one before it has come too.
+  answered.open();
+  await eventually(() => expect(mine.heard).toEqual([1, 2]), 5_000);
 });
 
 test('a process whose own clock is a day behind hears all the same', async () => {

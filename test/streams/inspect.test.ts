@@ -47,7 +47,10 @@ describe.each<[string, () => RedisOptions]>([
   test('whoever publishes or consumes tells of a stream, which is then known to all by its name', async () => {
     const mine = createScene(own, redis());
     const operator = createScene(own, redis(), { prefix: mine.prefix });
-    const [published, consumed] = [notes({ groups: ['billing'], keep: { count: 7 } }), notes()];
+    const [published, consumed] = [
+      notes({ groups: ['billing'], keep: { count: 7 }, secrets: ['card.number', 'tokens.*'] }),
+      notes(),
+    ];
     expect(await operator.streams.known()).toEqual([]);
     expect(await operator.streams.inspect(published.name)).toBeUndefined();
 
@@ -65,8 +68,10 @@ describe.each<[string, () => RedisOptions]>([
       groups: [],
       missing: ['billing'],
       keep: { count: 7, ageMs: 604_800_000, heldBy: undefined },
+      secrets: ['card.number', 'tokens.*'],
     });
-    const { groups } = await seen(operator, consumed);
+    const { groups, secrets } = await seen(operator, consumed);
+    expect(secrets).toEqual([]);
     expect(groups).toMatchObject([{ name: 'search', lag: 0, consumers: [{ isGone: false }], isPaused: false }]);
     expect(await seen(operator, { name: 'events:orders' })).toMatchObject({
       kind: 'events',
@@ -75,6 +80,7 @@ describe.each<[string, () => RedisOptions]>([
       oldestAt: undefined,
       groups: [],
       keep: undefined,
+      secrets: [],
     });
   });
 });

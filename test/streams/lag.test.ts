@@ -138,7 +138,7 @@ describe('on the main server', () => {
 
   test('the gauges tell of each stream that this process knows and of all its groups, until it stops', async () => {
     const metrics = createMetrics();
-    const { streams, client, keysOf } = createScene(own, { url: server.url }, { metrics });
+    const { streams, client, keysOf, prefix } = createScene(own, { url: server.url }, { metrics });
     const [contract, unknown] = [notes({ groups: ['billing', 'absent'] }), notes()];
     await streams.createGroup(unknown, 'billing');
     await streams.publishMany(contract, many(10));
@@ -160,6 +160,19 @@ describe('on the main server', () => {
     expect(of('millrace_streams_lag', "another tool's")).toBe(0);
     expect(of('millrace_streams_lag', 'absent')).toBeUndefined();
     expect(samples.some(({ labels }) => labels['stream'] === unknown.name)).toBe(false);
+    const all = createMetrics();
+    const { streams: dashboard } = createScene(own, { url: server.url }, { metrics: all, prefix });
+    expect(await all.render()).not.toContain('millrace_streams_length{');
+    dashboard.collectKnown();
+    const told = readExposition(await all.render());
+    const same = (name: string): unknown =>
+      told
+        .get(name)
+        ?.lines.find((one) => one.labels['stream'] === contract.name && one.labels['group'] !== "another tool's")
+        ?.value;
+    expect([same('millrace_streams_length'), same('millrace_streams_lag'), same('millrace_streams_pending')]).toEqual([
+      10, 6, 4,
+    ]);
     await streams.stop();
     expect(await metrics.render()).not.toContain(`millrace_streams_lag{stream="${contract.name}"`);
   });

@@ -124,6 +124,10 @@ describe('bad input', () => {
     });
   });
 
+  test.each(['', 'card..number', 'card number', 'card.', 'tok*'])('%j is no path of a secret', (path) => {
+    expect(() => notes({ secrets: [path] })).toThrow(/secrets\[0\]: expected a path such as card\.number/);
+  });
+
   test('a key in the place of a stream is told as what it is', async () => {
     const { streams, client, keysOf } = scene();
     const contract = notes();

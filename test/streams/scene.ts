@@ -15,7 +15,7 @@ export type Note = z.infer<typeof noteSchema>;
 
 /** A stream of numbers, of a name of its own. */
 export function notes(
-  options: { groups?: string[]; keep?: KeepEntries; maxBytes?: number } = {},
+  options: { groups?: string[]; keep?: KeepEntries; maxBytes?: number; secrets?: string[] } = {},
 ): StreamContract<Note> {
   return defineStream({ name: `notes-${randomUUID()}`, schema: noteSchema, ...options });
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inject } from 'vitest';
 import { eventually } from './eventually.ts';
+import { SCRIPT } from './script-names.ts';
 
 /** A running script. */
 export interface Child {
@@ -29,6 +30,8 @@ export interface ChildOptions {
 
 /** Starts `test/support/NAME.ts`, compiled, with arguments. */
 export function startChild(name: string, args: readonly string[], { env, uid }: ChildOptions = {}): Child {
+  // One that is in no bundle would mix modules of bundles with others of their own files: an error of one copy is none of the other's.
+  if (!SCRIPT.test(name)) throw new Error(`${name} is not what scripts are called, see script-names.ts`);
   const script = join(inject('compiled'), 'test', 'support', `${name}.js`);
   const child = spawn(process.execPath, [script, ...args], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),

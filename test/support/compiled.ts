@@ -7,6 +7,7 @@ import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { bundle } from './bundle.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -41,7 +42,10 @@ export async function compile(): Promise<Compiled> {
   await mkdir(new URL('src/', folder));
   for (const name of ['dashboard', 'workers']) await symlink(`../${name}`, new URL(`src/${name}`, folder));
   const path = fileURLToPath(folder);
-  const again = (): Promise<void> => compileInto(path, CONFIG);
+  const again = async (): Promise<void> => {
+    await compileInto(path, CONFIG);
+    await bundle(path);
+  };
   await again();
   return { folder: path, again, remove: () => rm(folder, { recursive: true, force: true }) };
 }

@@ -1,13 +1,23 @@
 /** Jobs of the isolated handler in test/jobs/isolate/handlers/acts.ts, and how they ended. */
-import { expect } from 'vitest';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, inject } from 'vitest';
+import type { Handler } from '../../src/jobs/handler.ts';
 import type { EnqueueOptions } from '../../src/jobs/enqueue-options.ts';
 import type { JobInfo, JobState } from '../../src/jobs/inspect.ts';
+import acts from '../jobs/isolate/handlers/acts.ts';
 import { act } from '../jobs/isolate/handlers/contracts.ts';
 import { eventually } from './eventually.ts';
 import { ends, type TestJobs } from './jobs.ts';
 
 /** A thread takes a second or two to load its first handler from sources. */
 const LONG_MS = 60_000;
+
+/** The handler as it was compiled, for threads of compiledJobs(). */
+export function compiledActs(): Handler {
+  const file = join(inject('compiled'), 'test/jobs/isolate/handlers/acts.js');
+  return { ...acts, isolate: pathToFileURL(file) };
+}
 
 /** What is known of the job once it has come to the state. */
 export async function comesTo(all: TestJobs, id: string, state: JobState): Promise<JobInfo> {

@@ -130,11 +130,6 @@ export class TestServer {
     return this.ask(async (redis) => parseInfo(await redis.info()));
   }
 
-  /** Starts the server again if it has crashed. */
-  async revive(): Promise<void> {
-    if (!this.#isRunning()) await this.startAgain();
-  }
-
   #isRunning(): boolean {
     try {
       return process.kill(this.pid, 0);

@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { emailSend, readStockEnv, stockHandlers } from '../../workers/index.ts';
+import { readEnv } from '../../src/index.ts';
+import { FAMILIES } from '../../workers/families.ts';
+import { emailSend, orderModel, readStockEnv, stockHandlers } from '../../workers/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryFolder } from '../support/folders.ts';
 import { commandEnv } from '../support/millrace.ts';
@@ -55,11 +57,12 @@ function startMain(env: Record<string, string>): Process {
 describe('the process', () => {
   test('works what is configured, says what it leaves out, serves health and metrics, and drains at SIGTERM', async () => {
     const mails = own(await startMailServer());
-    const { jobs, prefix } = await startPlatform(own, redis.url);
+    const { jobs, prefix, streams } = await startPlatform(own, redis.url);
     const env = {
       MILLRACE_PREFIX: prefix,
       SMTP_URL: mails.url,
       MILLRACE_MAIL_FROM: 'Shop <shop@example.com>',
+      MILLRACE_ORDERS_STORE: 'shop.orders',
       LOG_FORMAT: 'json',
     };
     const main = startMain(env);
@@ -76,21 +79,22 @@ describe('the process', () => {
     expect(await (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()).toContain(
       'millrace_jobs_',
     );
+    const orders = orderModel({ store: 'shop.orders' }).reader(streams);
+    await orders.store.append('o1', [{ type: 'placed', data: { customer: 'ada', totalCents: 7 } }]);
+    expect(await orders.documents.waitFor(1, { within: '20s' })).toBe(true);
     main.signal('SIGTERM');
     await eventually(() => expect(main.out()).toContain('stopping'));
     release?.();
     expect(await main.ended).toBe(0);
     expect((await jobs.get(id))?.state).toBe('completed');
     expect(main.out()).toContain('email.send: runs');
+    expect(main.out()).toContain('orders.project: runs');
     expect(main.out()).toContain('webhook.deliver: left out, set MILLRACE_WEBHOOK_SECRETS');
   });
 
-  test('that has nothing to do, or is told nonsense, says what to set and ends with 1', async () => {
-    const [idle, wrong] = [startMain({}), startMain({ SMTP_URL: 'http://ann:horse@x', PORT: '99999' })];
-    expect(await Promise.all([idle.ended, wrong.ended])).toEqual([1, 1]);
-    expect(idle.err()).toMatch(
-      /^millrace: no stock job is configured: email\.send: left out, set SMTP_URL and .* \[ENV_INVALID\]\n$/,
-    );
+  test('that is told nonsense says what to set and ends with 1', async () => {
+    const wrong = startMain({ SMTP_URL: 'http://ann:horse@x', PORT: '99999' });
+    expect(await wrong.ended).toBe(1);
     expect(wrong.err()).toMatch(
       /^millrace: the environment has faults: PORT: .*; SMTP_URL: .*; MILLRACE_MAIL_FROM: .* \[ENV_INVALID\]\n$/,
     );
@@ -133,8 +137,13 @@ test('the environment is read into the options of the jobs that it configures', 
     },
   });
   const stock = stockHandlers(settings);
-  expect(stock.handlers.map(({ contract }) => contract.name)).toEqual(['email.send', 'webhook.deliver']);
-  expect(stock.summary).toEqual(['email.send: runs', 'webhook.deliver: runs']);
+  expect(stock.handlers.slice(0, 2).map(({ contract }) => contract.name)).toEqual(['email.send', 'webhook.deliver']);
+  expect(stock.summary.slice(0, 4)).toEqual([
+    'email.send: runs',
+    'webhook.deliver: runs',
+    'catalog.refresh: left out, in code: { catalog: { catalogs } }',
+    'cache.warm: left out, in code: { catalog: { catalogs } }',
+  ]);
 });
 
 test('every bad value is told at once, and nothing of a secret', () => {
@@ -167,4 +176,12 @@ test('what only a job would meet stops the start too', () => {
   const escaped = { ...mail, SMTP_URL: 'smtp://ann:50%off@mail.example.com' };
   expect(() => readStockEnv(escaped)).toThrow(/SMTP_URL: .*%25/);
   expect(() => readStockEnv(escaped)).not.toThrow(/50/);
+});
+
+test('variables of the stock jobs are left to the stock worker by everybody else, and mistyped ones are found by it', () => {
+  for (const { prefix } of FAMILIES) {
+    const env = { [`MILLRACE_${prefix}_NONSENSE`]: 'x' };
+    expect(() => readEnv(env), prefix).not.toThrow();
+    expect(() => readStockEnv(env), prefix).toThrow(/NONSENSE: there is no such variable/);
+  }
 });

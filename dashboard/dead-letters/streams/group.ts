@@ -9,6 +9,7 @@ import {
 } from 'millrace';
 import { AUDIT_STREAM } from '../../audit/audit.ts';
 import { viewOf, type Desk } from '../../desk.ts';
+import { secretsOf } from '../../streams/list.ts';
 
 /** Why an entry is a dead letter. */
 export const STREAM_REASONS: readonly StreamDeathReason[] = ['attempts', 'unrecoverable', 'input', 'poison'];
@@ -19,6 +20,8 @@ export interface Group {
   stream: string;
   group: string;
   letters: StreamDeadLetters;
+  /** Paths of what is secret in their data. */
+  secrets: readonly string[];
 }
 
 /** The streams that the reader may see: the audit is for admins. */
@@ -34,7 +37,8 @@ export async function groupOf(desk: Desk, request: Request, response: Response):
   if (!(await visibleStreams(desk, response)).includes(stream)) return undefined;
   const info = await infoOf(desk, stream);
   if (!info?.groups.some(({ name }) => name === group)) return undefined;
-  return { stream, group, letters: desk.platform.streams.deadLettersOf(stream, group) };
+  const letters = desk.platform.streams.deadLettersOf(stream, group);
+  return { stream, group, letters, secrets: secretsOf(desk, info) };
 }
 
 /** Undefined of a stream whose key something else has taken, which must not take the page down. */

@@ -4,6 +4,7 @@ import { viewOf, type Desk } from '../../desk.ts';
 import { query } from '../../view/input.ts';
 import { refusePage } from '../../view/refuse.tsx';
 import { render } from '../../view/render.ts';
+import { shownStreamLetter } from '../../view/secrets.ts';
 import { ENTRY_ID, filterBy, groupOf, infoOf, visibleStreams } from './group.ts';
 import { GroupLetters, GroupList, StreamLetter, type GroupRow } from './pages.tsx';
 
@@ -26,12 +27,17 @@ export function addStreamLetters(router: Router, desk: Desk): void {
   router.get('/streams/:stream/:group', async (request, response) => {
     const found = await groupOf(desk, request, response);
     if (!found) return refusePage(response, 404, 'There is no such group.');
-    const { stream, group, letters } = found;
+    const { stream, group, letters, secrets } = found;
     const cursor = query(request, 'cursor');
     if (cursor !== '' && !ENTRY_ID.test(cursor))
       return refusePage(response, 400, 'This page of the list is not known. Begin with the first.');
     const filter = filterBy((name) => query(request, name));
-    const page = await letters.list({ ...filter, limit: PAGE_SIZE, cursor: cursor || undefined });
+    const { cursor: next, letters: listed } = await letters.list({
+      ...filter,
+      limit: PAGE_SIZE,
+      cursor: cursor || undefined,
+    });
+    const page = { letters: listed.map((letter) => shownStreamLetter(letter, secrets)), cursor: next };
     const shown = { stream, group, filter, page, isFirst: cursor === '' };
     show(response, `Dead letters of ${stream}, ${group}`, <GroupLetters {...shown} />);
   });
@@ -40,8 +46,8 @@ export function addStreamLetters(router: Router, desk: Desk): void {
     const found = await groupOf(desk, request, response);
     const id = request.params.id;
     const letter = found && ENTRY_ID.test(id) ? await found.letters.get(id) : undefined;
-    if (!letter) return refusePage(response, 404, GONE);
-    show(response, `Dead letter ${id}`, <StreamLetter letter={letter} />);
+    if (!found || !letter) return refusePage(response, 404, GONE);
+    show(response, `Dead letter ${id}`, <StreamLetter letter={shownStreamLetter(letter, found.secrets)} />);
   });
 }
 

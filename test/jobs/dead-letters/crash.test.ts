@@ -37,18 +37,27 @@ describe.each([
   const running = startForFile(topology);
   const own = ownedByTest();
 
-  async function kill(all: Graves, act: 'move' | 'redrive', step: Step, ids: readonly string[]): Promise<void> {
-    const args = [JSON.stringify(running().redis), all.prefix, act, step, ids.join(',')];
-    expect(await own(startChild('grave-digger', args)).ended).toBe('SIGKILL');
+  /** Those that one process was at when it was killed: at each step one, and at `sent` in the very moment of it. */
+  async function killed(act: 'move' | 'redrive', ids: readonly string[]): Promise<{ step: Step; all: Graves }[]> {
+    const steps: Step[] = [...STEPS.filter((step) => step !== 'sent'), 'sent'];
+    const scenes = await Promise.all(
+      steps.map(async (step) => {
+        const all = own(new Graves(running().redis));
+        for (const id of ids) await all.fail({ id });
+        if (act === 'redrive') await Promise.all(ids.map((id) => all.mover.moved('mail', id)));
+        return { step, all };
+      }),
+    );
+    const plans = scenes.map(({ step, all }) => `${step}=${all.prefix}`);
+    const child = own(startChild('grave-digger', [JSON.stringify(running().redis), act, ids.join(','), ...plans]));
+    expect(await child.ended, child.err()).toBe('SIGKILL');
+    return scenes;
   }
 
   describe.each(sizes.map((ids) => ({ jobs: ids.length, ids })))('$jobs at once', ({ ids }) => {
     test('a move that is killed at any step is finished by the reconciler', async () => {
       await Promise.all(
-        STEPS.map(async (step) => {
-          const all = own(new Graves(running().redis));
-          for (const id of ids) await all.fail({ id });
-          await kill(all, 'move', step, ids);
+        (await killed('move', ids)).map(async ({ step, all }) => {
           const after = await all.states();
           expectWhole(ids, step, { before: after.failed, after: after.dead });
           const { queues, mover, transactions } = all;
@@ -62,11 +71,7 @@ describe.each([
 
     test('a redrive that is killed at any step gives the job back or leaves its letter', async () => {
       await Promise.all(
-        STEPS.map(async (step) => {
-          const all = own(new Graves(running().redis));
-          for (const id of ids) await all.fail({ id });
-          await Promise.all(ids.map((id) => all.mover.moved('mail', id)));
-          await kill(all, 'redrive', step, ids);
+        (await killed('redrive', ids)).map(async ({ step, all }) => {
           const after = await all.states();
           expectWhole(ids, step, { before: after.dead, after: after.waiting });
           expect(await all.letters.redrive({ queue: 'mail' })).toMatchObject({ redriven: after.dead.length });

@@ -3,12 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { handle } from '../../../src/jobs/handler.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
-import { begin, comesTo, enqueueAct, perform, performAndFail } from '../../support/isolated.ts';
-import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { begin, comesTo, compiledActs, enqueueAct, perform, performAndFail } from '../../support/isolated.ts';
+import { compiledJobs, ownedJobs, type TestJobs } from '../../support/jobs.ts';
+import { ownedByTest } from '../../support/owned.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
-import acts from './handlers/acts.ts';
 
-const jobsOf = ownedJobs();
+const jobsOf = ownedJobs(ownedByTest(), await compiledJobs());
+const acts = compiledActs();
 let server: TestServer;
 beforeAll(async () => {
   server = await startRedis();

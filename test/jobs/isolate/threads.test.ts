@@ -5,15 +5,17 @@ import { handle } from '../../../src/jobs/handler.ts';
 import { createThreads } from '../../../src/jobs/isolate/threads.ts';
 import { eventually } from '../../support/eventually.ts';
 import { gate } from '../../support/gate.ts';
-import { begin, comesTo, enqueueAct, perform } from '../../support/isolated.ts';
-import { ownedJobs } from '../../support/jobs.ts';
+import { begin, comesTo, compiledActs, enqueueAct, perform } from '../../support/isolated.ts';
+import { compiledJobs, ownedJobs } from '../../support/jobs.ts';
+import { ownedByTest } from '../../support/owned.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
-import acts from './handlers/acts.ts';
 import { astray } from './handlers/contracts.ts';
 import ofPackage from './handlers/of-package.ts';
 
 const noTimeout = { holdTimeout: () => undefined, startTimeout: () => undefined };
-const jobsOf = ownedJobs();
+const sourcesOf = ownedJobs();
+const jobsOf = ownedJobs(ownedByTest(), await compiledJobs());
+const acts = compiledActs();
 let server: TestServer;
 beforeAll(async () => {
   server = await startRedis();
@@ -91,7 +93,7 @@ describe('threads', () => {
 
 describe('the module of an isolated handler', () => {
   test('that is never done with loading fails the job in time', async () => {
-    const all = jobsOf({ redis: { url: server.url }, threads: { loadWithin: '200ms' } });
+    const all = sourcesOf({ redis: { url: server.url }, threads: { loadWithin: '200ms' } });
     const isolate = new URL('./handlers/endless.ts', import.meta.url);
     all.work({ handlers: [handle(astray, () => 'never', { isolate })] });
     const { id } = await all.jobs.enqueue(astray, {});
@@ -101,7 +103,7 @@ describe('the module of an isolated handler', () => {
   });
 
   test('may import the package by its name, and parses the input itself', async () => {
-    const all = jobsOf({ redis: { url: server.url } });
+    const all = sourcesOf({ redis: { url: server.url } });
     all.work({ handlers: [ofPackage] });
     const { id } = await all.jobs.enqueue(ofPackage.contract, { url: 'http://example.org/a' });
     expect(await comesTo(all, id, 'completed')).toMatchObject({ result: { host: 'example.org' } });
@@ -113,7 +115,7 @@ describe('the module of an isolated handler', () => {
     ['broken.ts', /broken\.ts cannot be loaded in a thread: no database here/],
     ['missing.ts', /missing\.ts cannot be loaded in a thread: Cannot find module/],
   ])('that is not what it should be fails the job with HANDLER_MISSING: %s', async (file, message) => {
-    const all = jobsOf({ redis: { url: server.url } });
+    const all = sourcesOf({ redis: { url: server.url } });
     const isolate = new URL(`./handlers/${file}`, import.meta.url);
     all.work({ handlers: [handle(astray, () => 'never', { isolate })] });
     const { id } = await all.jobs.enqueue(astray, {});
