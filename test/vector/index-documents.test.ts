@@ -358,9 +358,10 @@ return false`;
 
 test('a set that has lost sight of its top layer is mended before what is up there is removed, of which its server would die', async () => {
   const index = fresh().index({ name: 'tops', dimensions: 16, quantisation: 'none', m: 5 });
-  const { version } = await server.info();
+  // Redis 8.0 loses sight in one round of fourteen; later servers keep it by themselves.
+  const losesSight = (await server.info()).version.startsWith('8.0.');
   const lost: string[] = [];
-  for (let round = 0; round < 100 && lost.length < 5; round++) {
+  for (let round = 0; round < (losesSight ? 1000 : 50) && lost.length < 5; round++) {
     // Some of a kind make a graph in which few ways lead up.
     const items = Array.from({ length: 60 }, (_none, at) => ({
       id: `${round}-${at}`,
@@ -377,6 +378,5 @@ test('a set that has lost sight of its top layer is mended before what is up the
     });
     await index.delete(items.map(({ id }) => id));
   }
-  // Later servers keep sight of it by themselves.
-  expect(lost.length).toBeGreaterThanOrEqual(version.startsWith('8.0.') ? 5 : 0);
+  if (losesSight) expect(lost).toHaveLength(5);
 });
