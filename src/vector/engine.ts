@@ -141,6 +141,8 @@ export interface Engine {
   stats(place: Place): Promise<EngineStats>;
   /** What could not be indexed when it was last looked for; another object each time that there is more. */
   readonly lastFailure: IndexFailure | undefined;
+  /** That the server has lost what create() had made. Then the engine is of no use any more. */
+  readonly isGone: boolean;
   /** Waits until all that was written can be found, and looks for what cannot: see `lastFailure`. */
   settle(place: Place, signal?: AbortSignal): Promise<void>;
   /** @throws MillraceError CAPABILITY_MISSING */

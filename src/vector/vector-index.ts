@@ -286,20 +286,13 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
    * const { documents, bytesPerChunk } = await index.stats();
    */
   async stats(): Promise<IndexStats> {
-    const { number, definition, engine, place } = await this.#version();
-    const [documents, figures] = await Promise.all([this.#parts.store.count(place), engine.stats(place)]);
-    const { chunks, sizeBytes, failures, indexed } = figures;
-    return {
-      engine: engine.kind,
-      version: number,
-      dimensions: definition.dimensions,
-      documents,
-      chunks,
-      sizeBytes,
-      bytesPerChunk: chunks === 0 ? 0 : Math.round(sizeBytes / chunks),
-      failures,
-      indexed,
-    };
+    this.#parts.checkOpen();
+    return this.#parts.versions.use(async ({ number: version, definition, engine, place }) => {
+      const [documents, figures] = await Promise.all([this.#parts.store.count(place), engine.stats(place)]);
+      const { chunks, sizeBytes } = figures;
+      const bytesPerChunk = chunks === 0 ? 0 : Math.round(sizeBytes / chunks);
+      return { engine: engine.kind, version, dimensions: definition.dimensions, documents, bytesPerChunk, ...figures };
+    });
   }
 
   /**
@@ -334,12 +327,15 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     kind: SearchKind,
     search: (version: Version) => Promise<T>,
   ): Promise<T extends SearchHit[] ? Array<SearchHit<Schema>> : T> {
-    const { meter, clock } = this.#parts;
+    const { meter, clock, versions } = this.#parts;
     try {
-      const version = await this.#version();
-      const startMs = clock.monotonicMs();
-      const result = await search(version);
-      meter.searched(kind, clock.monotonicMs() - startMs);
+      this.#parts.checkOpen();
+      const result = await versions.use(async (version) => {
+        const startMs = clock.monotonicMs();
+        const found = await search(version);
+        meter.searched(kind, clock.monotonicMs() - startMs);
+        return found;
+      });
       return result as T extends SearchHit[] ? Array<SearchHit<Schema>> : T;
     } catch (error) {
       meter.failed(kind);
@@ -354,8 +350,10 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     signal: AbortSignal | undefined,
   ): Promise<readonly UpsertOutcome[]> {
     if (!outcomes.some(isWritten)) return outcomes;
-    const { engine, place } = await this.#version();
-    await engine.settle(place, signal);
+    const { engine, place } = await this.#parts.versions.use(async (version) => {
+      await version.engine.settle(version.place, signal);
+      return version;
+    });
     const { lastFailure } = engine;
     if (!lastFailure || lastFailure === before) return outcomes;
     const error = indexFailed(place.searchIndex, lastFailure);

@@ -73,7 +73,7 @@ export class Versions {
    */
   async current(): Promise<Version> {
     const { clock, followMs } = this.#parts;
-    if (!this.#known) return this.refresh();
+    if (!this.#known || this.#known.version.engine.isGone) return this.refresh();
     const ageMs = clock.monotonicMs() - this.#known.atMs;
     if (ageMs > followMs * FOLLOWS_LATE) return this.refresh();
     if (ageMs > followMs) {
@@ -82,6 +82,17 @@ export class Versions {
       });
     }
     return this.#known.version;
+  }
+
+  /** What is done with the version to work with; again, if it turns out that the server has lost what that version was made of. */
+  async use<T>(work: (version: Version) => Promise<T>): Promise<T> {
+    const version = await this.current();
+    try {
+      return await work(version);
+    } catch (error) {
+      if (!version.engine.isGone) throw error;
+      return work(await this.current());
+    }
   }
 
   /** As current(), once the server was asked. */
@@ -135,6 +146,7 @@ export class Versions {
     const { options, layout, engineFor } = this.#parts;
     const capabilities = await this.#capabilities();
     requireFeature(capabilities, definition.engine === 'vector-sets' ? 'vectorSets' : 'queryEngine');
+    if (definition.documents === 'json') requireFeature(capabilities, 'json');
     const schema = compileSchema(definition.schema, `index ${options.name}: schema`);
     const place = layout.place(options.name, number, definition.shards);
     return { number, definition, schema, place, engine: engineFor(definition, schema, capabilities) };
@@ -156,7 +168,7 @@ export class Versions {
     const record = await this.record();
     const { version: number, definition } = record['current'] ? readRecord(record) : await this.#begin();
     const known = this.#known?.version;
-    if (known?.number === number) return this.#know(known, atMs);
+    if (known?.number === number && !known.engine.isGone) return this.#know(known, atMs);
     const faults = differences(definition, this.#own(definition.engine));
     if (faults.length > 0) {
       const error = mismatch(options.name, number, faults);

@@ -39,7 +39,7 @@ function rows(...fields: ReadonlyArray<readonly string[]>): unknown[] {
 function pretend(
   options: Partial<IndexOptions> & { name: string },
   answers: Record<string, Answer> = {},
-  { hybridSearch = false } = {},
+  { hybridSearch = false, json = true } = {},
 ) {
   const connections = own(createConnections({ url: server.url }));
   const sent: string[][] = [];
@@ -52,7 +52,7 @@ function pretend(
     commands: () => connections.commands(),
     capabilities: async () => {
       const known = await connections.capabilities();
-      return { ...known, features: { ...known.features, queryEngine: true, hybridSearch } };
+      return { ...known, features: { ...known.features, queryEngine: true, hybridSearch, json } };
     },
     search: (async () => ({
       async sendCommand(command: Command) {
@@ -292,4 +292,76 @@ test('an index on the server that is as we make it is taken, in whatever order i
     { 'FT.INFO': () => info(shape) },
   );
   expect(await index.open()).toBeUndefined();
+});
+
+test('a page is a page, where the nodes of a Cluster give all rows up to its end', async () => {
+  const all = Array.from({ length: 12 }, (_none, at) => ['_chunk', `doc${at}#0`, '_index', '0', '_metadata', '{}']);
+  const given = (count: number) => ['total_results', 12, ...rows(...all.slice(0, count)).slice(2)];
+  const limitOf = (words: readonly string[]) => words.slice(words.indexOf('LIMIT') + 1).map(Number) as [number, number];
+  const { index } = pretend(
+    { name: 'pages' },
+    { 'FT.SEARCH': (words) => given(Math.min(12, limitOf(words)[0] + limitOf(words)[1])) },
+  );
+  const idsAt = async (offset: number) => (await index.searchText('tree', { k: 5, offset })).hits.map(({ id }) => id);
+  expect(await idsAt(0)).toEqual(['doc0', 'doc1', 'doc2', 'doc3', 'doc4']);
+  expect(await idsAt(5)).toEqual(['doc5', 'doc6', 'doc7', 'doc8', 'doc9']);
+  expect(await idsAt(10)).toEqual(['doc10', 'doc11']);
+  expect(await idsAt(20)).toEqual([]);
+});
+
+test('of few chunks all are compared; how many there are is asked for once in a while', async () => {
+  let chunks = 2_000;
+  const { index, sent, verbs } = pretend({ name: 'few' }, { 'FT.INFO': () => info(['num_docs', chunks]) });
+  const searches = async () => {
+    sent.length = 0;
+    await index.search({ vector: [1, 0] });
+    await index.range({ vector: [1, 0], minScore: 0.5 });
+    return sent.filter(([verb]) => verb === 'FT.SEARCH').map((words) => words[2]);
+  };
+  await index.open();
+  expect(await searches()).toEqual([
+    expect.stringContaining('HYBRID_POLICY ADHOC_BF'),
+    expect.stringContaining('HYBRID_POLICY ADHOC_BF'),
+  ]);
+  expect(verbs()).not.toContain('FT.INFO');
+  chunks = 2_001;
+  await index.upsert([{ id: '1', vector: [1, 0] }]);
+  expect(await searches()).toEqual([expect.stringContaining('EF_RUNTIME'), expect.stringContaining('VECTOR_RANGE')]);
+});
+
+test('JSON documents are refused where the server has none', async () => {
+  const { index } = pretend({ name: 'as-json', documents: 'json' }, {}, { json: false });
+  expect(await failureOf(index.open(), 'CAPABILITY_MISSING')).toMatchObject({
+    message: expect.stringContaining('JSON'),
+  });
+});
+
+test('an index that the server has lost is made again, whatever finds out, in the words of each release', async () => {
+  let [isThere, says] = [false, ''];
+  const orNone = (answer: () => unknown) => () => {
+    if (isThere) return answer();
+    throw new Error(says);
+  };
+  const { index, verbs, sent } = pretend(
+    { name: 'gone' },
+    {
+      'FT.CREATE': () => (isThere = true),
+      'FT.INFO': orNone(info),
+      'FT.SEARCH': orNone(() => rows(['_chunk', 'doc#0', '_index', '0', '_metadata', '{}'])),
+    },
+  );
+  await index.open();
+  for (const each of ['No such index x', 'Unknown index name', 'SEARCH_INDEX_NOT_FOUND Index not found: x']) {
+    const calls = [
+      () => index.search({ vector: [1, 0] }),
+      () => index.upsert([{ id: each, vector: [1, 0] }]),
+      () => index.stats(),
+    ];
+    for (const call of calls) {
+      [isThere, says] = [false, each];
+      sent.length = 0;
+      await call();
+      expect(verbs()).toContain('FT.CREATE');
+    }
+  }
 });

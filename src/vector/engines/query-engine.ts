@@ -46,8 +46,18 @@ import { indexShape, readIndexShape, shapeFaults } from './query-shape.ts';
 
 /** Between two looks whether all is indexed. */
 const SETTLE_PAUSE_MS = 50;
+/**
+ * Up to so many chunks, all are compared: it takes as long as the graph, and misses none. A graph does not reach those for whom one that is
+ * near to all took their place.
+ */
+const MOST_COMPARED = 2_000;
+/** For so long a number of chunks is taken for what it is. Where they have become many meanwhile, all are still found. */
+const COUNT_HOLDS_MS = 10_000;
 /** Keys that are removed by one command. */
 const MOST_REMOVED = 500;
+
+/** How releases say that there is no such index. */
+const NO_INDEX = /unknown index|no such index|not found/i;
 
 /** What the engine is made of. */
 export interface QueryEngineParts {
@@ -62,10 +72,19 @@ export interface QueryEngineParts {
   readonly hasHybrid: boolean;
 }
 
+interface AskOptions {
+  readonly hasScores?: boolean;
+  readonly mustBeWhole?: boolean;
+  /** What LIMIT asks for. */
+  readonly page?: Pick<TextQuery, 'offset' | 'take'>;
+}
+
 export class QueryEngine implements Engine {
   readonly kind = 'query-engine';
   lastFailure: IndexFailure | undefined;
+  isGone = false;
   readonly #parts: QueryEngineParts;
+  #counted: { readonly index: string; readonly chunks: number; readonly untilMs: number } | undefined;
 
   constructor(parts: QueryEngineParts) {
     this.#parts = parts;
@@ -78,7 +97,7 @@ export class QueryEngine implements Engine {
     const info = await this.#send(describeIndex(place.searchIndex));
     const faults = shapeFaults(readIndexShape(info), indexShape(definition, schema, prefixes));
     if (faults.length > 0) throw mismatch(place.name, place.version, faults);
-    this.#noteFailures(readIndexState(info));
+    this.#noteFailures(this.#count(place, readIndexState(info)));
   }
 
   async announce(place: Place): Promise<void> {
@@ -86,7 +105,7 @@ export class QueryEngine implements Engine {
   }
 
   async drop(place: Place, chunks: AsyncIterable<ChunkNames>): Promise<void> {
-    await this.#unless(/unknown index|no such index|not found/i, dropIndex(place.searchIndex));
+    await this.#unless(NO_INDEX, dropIndex(place.searchIndex));
     const { commands, guard } = this.#parts;
     for await (const { shard, names } of chunks) {
       for (let at = 0; at < names.length; at += MOST_REMOVED) {
@@ -111,7 +130,8 @@ export class QueryEngine implements Engine {
 
   async search(place: Place, query: VectorQuery): Promise<Found[]> {
     const { definition, schema } = this.#parts;
-    const command = searchNearest({ ...query, index: place.searchIndex }, definition, schema);
+    const isExact = query.isExact || (definition.algorithm === 'hnsw' && (await this.#chunks(place)) <= MOST_COMPARED);
+    const command = searchNearest({ ...query, isExact, index: place.searchIndex }, definition, schema);
     const { found } = await this.#ask(command, { mustBeWhole: query.isExact });
     return found.filter(({ score }) => score >= query.minScore).toSorted(byScore);
   }
@@ -190,15 +210,16 @@ export class QueryEngine implements Engine {
 
   async #searchWords(place: Place, query: TextQuery, isAny: boolean): Promise<{ total: number; found: Found[] }> {
     const command = searchWords(place.searchIndex, query, this.#parts.definition, this.#parts.schema, isAny);
-    return command ? this.#ask(command, { hasScores: true }) : { total: 0, found: [] };
+    return command ? this.#ask(command, { hasScores: true, page: query }) : { total: 0, found: [] };
   }
 
   /** What a search finds. An answer that is not whole says so only beside it. */
   async #ask(
     command: Command,
-    { hasScores = false, mustBeWhole = false } = {},
+    { hasScores = false, mustBeWhole = false, page }: AskOptions = {},
   ): Promise<{ total: number; found: Found[] }> {
-    const { total, rows, warnings } = readSearchReply(await this.#send(command), hasScores);
+    const { total, rows: given, warnings } = readSearchReply(await this.#send(command), hasScores);
+    const rows = page ? rowsOfPage(given, total, page) : given;
     if (warnings.length > 0) {
       const [verb, index] = command.map(String);
       const message = `${verb} of search index ${index}: the answer may not be whole: ${warnings.join('; ')}`;
@@ -230,12 +251,34 @@ export class QueryEngine implements Engine {
     ];
   }
 
-  #send(command: Command): Promise<unknown> {
-    return this.#parts.port.send<unknown>(undefined, command);
+  async #send(command: Command): Promise<unknown> {
+    try {
+      return await this.#parts.port.send<unknown>(undefined, command);
+    } catch (error) {
+      this.isGone ||= isMillraceError(error, 'REDIS_FAILED') && NO_INDEX.test(error.message);
+      throw error;
+    }
   }
 
   async #state(place: Place): Promise<IndexState> {
-    return readIndexState(await this.#send(describeIndex(place.searchIndex)));
+    return this.#count(place, readIndexState(await this.#send(describeIndex(place.searchIndex))));
+  }
+
+  #count({ searchIndex: index }: Place, state: IndexState): IndexState {
+    const untilMs = this.#parts.clock.monotonicMs() + COUNT_HOLDS_MS;
+    this.#counted = { index, chunks: state.documents, untilMs };
+    return state;
+  }
+
+  /** How many chunks there are, or lately were. */
+  async #chunks(place: Place): Promise<number> {
+    const counted = this.#counted;
+    if (counted?.index !== place.searchIndex) return (await this.#state(place)).documents;
+    const now = this.#parts.clock.monotonicMs();
+    if (now < counted.untilMs) return counted.chunks;
+    // Whoever searches meanwhile goes by the old number.
+    this.#counted = { ...counted, untilMs: now + COUNT_HOLDS_MS };
+    return (await this.#state(place)).documents;
   }
 
   /** Sends what may have been done already. */
@@ -246,4 +289,10 @@ export class QueryEngine implements Engine {
       if (!isMillraceError(error, 'REDIS_FAILED') || !isDone.test(error.message)) throw error;
     }
   }
+}
+
+/** The nodes of a Cluster give all rows up to the end of the page, up to 8.0 of the Query Engine. */
+function rowsOfPage(rows: readonly SearchRow[], total: number, { offset, take }: Pick<TextQuery, 'offset' | 'take'>) {
+  const due = Math.max(0, Math.min(take, total - offset));
+  return rows.length > due ? rows.slice(offset, offset + take) : rows;
 }

@@ -74,6 +74,8 @@ interface Hit {
 export class VectorSets implements Engine {
   readonly kind = 'vector-sets';
   readonly lastFailure = undefined;
+  /** A set that is not there is an empty one. */
+  readonly isGone = false;
   readonly #parts: VectorSetParts;
   readonly #definition: Definition;
   readonly #listed: readonly ListedField[];
