@@ -297,10 +297,14 @@ test('an index on the server that is as we make it is taken, in whatever order i
 test('a page is a page, where the nodes of a Cluster give all rows up to its end', async () => {
   const all = Array.from({ length: 12 }, (_none, at) => ['_chunk', `doc${at}#0`, '_index', '0', '_metadata', '{}']);
   const given = (count: number) => ['total_results', 12, ...rows(...all.slice(0, count)).slice(2)];
-  const limitOf = (words: readonly string[]) => words.slice(words.indexOf('LIMIT') + 1).map(Number) as [number, number];
   const { index } = pretend(
     { name: 'pages' },
-    { 'FT.SEARCH': (words) => given(Math.min(12, limitOf(words)[0] + limitOf(words)[1])) },
+    {
+      'FT.SEARCH': (words) => {
+        const [offset = 0, count = 0] = words.slice(words.indexOf('LIMIT') + 1).map(Number);
+        return given(Math.min(12, offset + count));
+      },
+    },
   );
   const idsAt = async (offset: number) => (await index.searchText('tree', { k: 5, offset })).hits.map(({ id }) => id);
   expect(await idsAt(0)).toEqual(['doc0', 'doc1', 'doc2', 'doc3', 'doc4']);
