@@ -62,7 +62,7 @@ export interface IndexStats {
   readonly dimensions: number;
   readonly documents: number;
   readonly chunks: number;
-  /** Memory of the server, as it reckons it. */
+  /** Memory of the server, as it reckons it; on the Query Engine that of the index, without the documents. */
   readonly sizeBytes: number;
   readonly bytesPerChunk: number;
   /** Chunks that the server could not index. */

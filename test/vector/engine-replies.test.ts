@@ -128,6 +128,14 @@ test('FT.INFO tells what is indexed and what failed, old or new', () => {
   });
 });
 
+test.each([
+  { release: '8.0, whose total is without the vectors', total: 0.5, bytes: 3 * 1_024 * 1_024 },
+  { release: '8.4 and later', total: 3, bytes: 3 * 1_024 * 1_024 },
+])('the size of an index is all of it, in release $release', ({ total, bytes }) => {
+  const parts = ['vector_index_sz_mb', 2.5, 'doc_table_size_mb', 0.3, 'inverted_sz_mb', 0.1];
+  expect(readIndexState([...parts, 'total_index_memory_sz_mb', total]).sizeBytes).toBe(bytes);
+});
+
 /** What FT.INFO of RediSearch 8.0 says of an index. In RESP2 numbers come as text, and flags behind the pairs of a field. */
 function described(isResp3: boolean, vector: string, flagsOfYear = 'SORTABLE UNF'): unknown[] {
   const list = (text: string): unknown[] =>

@@ -61,10 +61,17 @@ export function readIndexState(reply: unknown): IndexState {
     failures: Math.max(number('hash_indexing_failures'), Number(errors.get('indexing failures') ?? 0)),
     indexed: map.has('percent_indexed') ? number('percent_indexed') : 1,
     isIndexing: number('indexing') > 0, // On a Cluster, on how many nodes.
-    sizeBytes: Math.round(number('total_index_memory_sz_mb') * BYTES_PER_MB),
+    sizeBytes: Math.round(sizeMb(number) * BYTES_PER_MB),
     lastError: text('last indexing error'),
     lastErrorKey: text('last indexing error key'),
   };
+}
+
+/** The whole index. Up to 8.0 of the Query Engine, the total is that of all but the vectors. */
+function sizeMb(number: (name: string) => number): number {
+  const [total, vectors] = [number('total_index_memory_sz_mb'), number('vector_index_sz_mb')];
+  const some = number('doc_table_size_mb') + number('inverted_sz_mb');
+  return total < vectors + some ? total + vectors : total;
 }
 
 function readFlatReply([total, ...rest]: unknown[], hasScores: boolean): SearchReply {
