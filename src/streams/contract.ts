@@ -9,13 +9,23 @@ import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
+import { withQuietFaults } from '../quiet-schema.ts';
 import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
+import { secretsOption } from '../secrets.ts';
 
 /** How many finished entries are kept, for new groups and for a look back. Whatever is beyond one of the bounds may go. */
 export interface KeepEntries {
   /** At most so many, but for the rest of a node of the stream, some 100 small entries. Default 100,000; false for no bound. */
   count?: number | false | undefined;
   /** At most so old. Default `7d`; false for no bound. */
+  age?: Duration | false | undefined;
+}
+
+/** How many dead letters of each group are kept. The oldest beyond one of the bounds are dropped, which is told of before and after. */
+export interface KeepLetters {
+  /** At most so many, 1 or more. Default 100,000; false for no bound. */
+  count?: number | false | undefined;
+  /** At most so long. Default `30d`; false for no bound. */
   age?: Duration | false | undefined;
 }
 
@@ -28,6 +38,7 @@ export interface StreamOptions<In extends StandardSchemaV1> {
   /** Groups that must exist before anything is removed, so that one that was never started misses nothing. */
   groups?: readonly string[] | undefined;
   keep?: KeepEntries | undefined;
+  deadLetters?: KeepLetters | undefined;
   /** The largest data of an entry, in bytes of JSON. Default 256 KB. */
   maxBytes?: number | undefined;
   /**
@@ -37,13 +48,21 @@ export interface StreamOptions<In extends StandardSchemaV1> {
   secrets?: readonly string[] | undefined;
 }
 
+/** How much is kept; undefined for no bound. */
+export interface Bounds {
+  readonly count: number | undefined;
+  readonly ageMs: number | undefined;
+}
+
 /** A stream's contract, as publishers and consumers share it. */
 export interface StreamContract<Input = unknown, Parsed = Input> {
   readonly name: string;
   readonly schema: Schema<Input, Parsed>;
   readonly groups: readonly string[];
-  /** Of finished entries; undefined for no bound. */
-  readonly keep: { readonly count: number | undefined; readonly ageMs: number | undefined };
+  /** Of finished entries. */
+  readonly keep: Bounds;
+  /** Of the dead letters of a group. */
+  readonly deadLetters: Bounds;
   readonly maxBytes: number;
   /** Paths of what is secret in the data. */
   readonly secrets: readonly string[];
@@ -56,13 +75,10 @@ export const streamNameOption: z.ZodType<string> = z
   .max(100)
   .regex(NAME, { error: "expected letters, digits, '_', '-' and single dots, beginning with a letter" });
 
-/** Steps with dots between them, as a job's contract has them. */
-const SECRET_PATH = /^(?:\*|[^.*\s]+)(?:\.(?:\*|[^.*\s]+))*$/;
-const secretOption = z.string().max(200).regex(SECRET_PATH, {
-  error: "expected a path such as card.number or tokens.*: steps with single dots between them, '*' for any one step",
-});
-
-const DEFAULT_KEEP = { count: 100_000, age: 7 * 86_400_000 } as const;
+const DAY_MS = 86_400_000;
+const DEFAULT_KEEP = { count: 100_000, age: 7 * DAY_MS } as const;
+/** As for those of jobs. */
+const DEFAULT_LETTERS = { count: 100_000, age: 30 * DAY_MS } as const;
 
 const contractSchema = z.strictObject({
   name: streamNameOption,
@@ -74,8 +90,16 @@ const contractSchema = z.strictObject({
       age: z.union([durationOption, z.literal(false)]).default(DEFAULT_KEEP.age),
     })
     .default(DEFAULT_KEEP),
+  deadLetters: z
+    .strictObject({
+      count: z.union([z.number().int().min(1), z.literal(false)]).default(DEFAULT_LETTERS.count),
+      age: z
+        .union([durationOption.pipe(z.number().min(1, 'expected more than 0')), z.literal(false)])
+        .default(DEFAULT_LETTERS.age),
+    })
+    .default(DEFAULT_LETTERS),
   maxBytes: z.number().int().min(1).default(DEFAULT_MAX_PAYLOAD_BYTES),
-  secrets: z.array(secretOption).max(100).default([]),
+  secrets: secretsOption,
 });
 
 /**
@@ -94,15 +118,19 @@ export function defineStream<In extends StandardSchemaV1>(
 ): StreamContract<StandardSchemaV1.InferInput<In>, StandardSchemaV1.InferOutput<In>> {
   const given: unknown = (options as { name?: unknown } | undefined)?.name;
   const checked = checkOptions(contractSchema, options, `defineStream${typeof given === 'string' ? ` ${given}` : ''}`);
-  const { count, age } = checked.keep;
   return Object.freeze({
     name: checked.name,
-    schema: checked.schema as never,
+    schema: withQuietFaults(checked.schema, checked.secrets) as never,
     groups: Object.freeze([...new Set(checked.groups)]),
-    keep: Object.freeze({ count: count === false ? undefined : count, ageMs: age === false ? undefined : age }),
+    keep: boundsOf(checked.keep),
+    deadLetters: boundsOf(checked.deadLetters),
     maxBytes: checked.maxBytes,
-    secrets: Object.freeze([...new Set(checked.secrets)]),
+    secrets: checked.secrets,
   });
+}
+
+function boundsOf({ count, age }: { count: number | false; age: number | false }): Bounds {
+  return Object.freeze({ count: count === false ? undefined : count, ageMs: age === false ? undefined : age });
 }
 
 /** For those who write JavaScript, or hand over something else. @throws MillraceError OPTIONS_INVALID */

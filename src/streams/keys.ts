@@ -19,7 +19,7 @@ export interface GroupKeys {
   readonly retries: string;
   /** HASH  entry id -> attempts so far, how many of them ended with their process, and 1 if one was begun; of entries that were tried. */
   readonly attempts: string;
-  /** STREAM  dead letters, until they are redriven or discarded. */
+  /** STREAM  dead letters, until they are redriven or discarded, or are too many or too old by the contract of those who consume the group. */
   readonly dead: string;
   /** STRING  the consumer that works on an ordered group, for as long as its lease. */
   readonly leader: string;

@@ -9,6 +9,7 @@
  *   millrace_streams_retrying{stream,group}                  entries that wait for their next attempt
  *   millrace_streams_dead_letters{stream,group}
  *   millrace_streams_consumers{stream,group}                 consumers that hold their lease
+ *   millrace_streams_dead_letters_near_limit_total, _dropped_total {stream,group,limit}
  *
  * The gauges are asked of Redis at a scrape, by every process that publishes to the stream or consumes it, and by one that tells
  * of all (`collectKnown()`); they say the same everywhere.
@@ -48,6 +49,40 @@ export function createPublishMetrics(registry: StreamsMetricsRegistry | undefine
     const children = { added, duplicate, failed } as Record<PublishOutcome, CounterChild>;
     return { count: (outcome, n) => children[outcome].inc(n) };
   };
+}
+
+const LIMITS = ['age', 'count'] as const;
+/** A bound of dead letters. */
+export type LetterLimit = (typeof LIMITS)[number];
+
+/** Counts what becomes of the dead letters of one group by their bounds. */
+export interface LetterMeter {
+  nearLimit(limit: LetterLimit): void;
+  dropped(limit: LetterLimit, letters: number): void;
+}
+
+const NO_LETTER_METER: LetterMeter = { nearLimit: () => undefined, dropped: () => undefined };
+
+/** Likewise. */
+export function createLetterMetrics(
+  registry: StreamsMetricsRegistry | undefined,
+): (stream: string, group: string) => LetterMeter {
+  if (!registry) return () => NO_LETTER_METER;
+  const shape = { labels: ['stream', 'group', 'limit'], maxChildren: MAX_GROUPS * LIMITS.length } as const;
+  const nearLimit = registry.counter({
+    name: 'millrace_streams_dead_letters_near_limit_total',
+    help: 'Looks at the dead letters of a group that are near a bound; raised before any is dropped.',
+    ...shape,
+  });
+  const dropped = registry.counter({
+    name: 'millrace_streams_dead_letters_dropped_total',
+    help: 'Dead letters that were dropped because they were too many or too old.',
+    ...shape,
+  });
+  return (stream, group) => ({
+    nearLimit: (limit) => nearLimit.labels({ stream, group, limit }).inc(),
+    dropped: (limit, letters) => dropped.labels({ stream, group, limit }).inc(letters),
+  });
 }
 
 /** What the gauges tell of one stream. */

@@ -16,7 +16,8 @@ import { checkOptions } from '../schema.ts';
 import type { StreamModules } from './context.ts';
 import { checkStream, streamNameOption, type StreamContract } from './contract.ts';
 import { StreamDeadLetters } from './dead-letters/dead-letters.ts';
-import type { EventsContract, EventSchemas } from './event-store/contract.ts';
+import { LetterRetention } from './dead-letters/retention.ts';
+import { checkEvents, differenceOf, type EventsContract, type EventSchemas } from './event-store/contract.ts';
 import { createEventStore, type EventStore } from './event-store/event-store.ts';
 import {
   checkGroup,
@@ -38,6 +39,7 @@ import { Publisher, type PublishOptions } from './publisher.ts';
 import type { Published } from './scripts.ts';
 import {
   collectStreams,
+  createLetterMetrics,
   createPublishMetrics,
   type StreamDepth,
   type StreamsMetricsRegistry,
@@ -113,10 +115,11 @@ export interface Streams {
   /** As deadLetters(), for whoever has no contract. @throws MillraceError OPTIONS_INVALID */
   deadLettersOf(name: string, group: string): StreamDeadLetters;
   /**
-   * The event store of a contract, the same one each time.
+   * The event store of a contract, the same one each time. A name has one contract in a process.
    *
    * @example
    * await streams.events(orderEvents).append('order-42', [{ type: 'placed', data: { customer: 'ada' } }], { expected: 'none' });
+   * @throws MillraceError OPTIONS_INVALID for a second contract of the name that reads events otherwise
    */
   events<Schemas extends EventSchemas>(contract: EventsContract<Schemas>): EventStore<Schemas>;
   /** Runs consumers and their like in this process; resolves once they work, for which it waits as long as Redis is down. */
@@ -144,6 +147,9 @@ const streamsSchema = z.strictObject({
 /** Streams of other processes that the gauges tell of. */
 const MOST_OTHERS = 200;
 
+/** What a member may tell of what it consumes. */
+type AnyMember = Member & { contract?: StreamContract | EventsContract; group?: string };
+
 type OwnConnections = Pick<Connections, 'commands' | 'blocking' | 'capabilities' | 'topology' | 'label'>;
 
 /**
@@ -165,8 +171,9 @@ class RedisStreams implements Streams {
   readonly #keys: (stream: string) => StreamKeys;
   readonly #publisher: Publisher;
   readonly #trimmer: Trimmer;
+  readonly #retention: LetterRetention;
   readonly #workers = new Set<MemberWorker>();
-  readonly #stores = new Map<object, EventStore<EventSchemas>>();
+  readonly #stores = new Map<string, EventStore<EventSchemas>>();
   /** The streams that this process publishes to or consumes, by name. */
   readonly #used = new Map<string, StreamContract>();
   readonly #known: KnownStreams;
@@ -182,6 +189,8 @@ class RedisStreams implements Streams {
     this.#keys = createStreamKeys(prefix);
     this.#known = new KnownStreams(connections, prefix, ownLog);
     this.#trimmer = new Trimmer(connections, this.#keys, ownLog);
+    const meter = createLetterMetrics(metrics);
+    this.#retention = new LetterRetention({ connections, keys: this.#keys, log: ownLog, meter });
     this.#publisher = new Publisher({
       connections,
       keys: this.#keys,
@@ -267,21 +276,27 @@ class RedisStreams implements Streams {
 
   events<Schemas extends EventSchemas>(contract: EventsContract<Schemas>): EventStore<Schemas> {
     if (this.#stopping) throw closed();
-    const known = this.#stores.get(contract);
-    if (known) return known as unknown as EventStore<Schemas>;
+    checkEvents(contract);
+    const known = this.#stores.get(contract.name);
+    if (known && differenceOf(known.contract, contract) === undefined) return known as unknown as EventStore<Schemas>;
     const { prefix, log, clock, metrics, modules } = this.#host;
     const store = createEventStore(this.#connections, contract, { prefix, log, clock, metrics, modules });
     this.#known.addEvents(contract);
-    this.#stores.set(contract, store as unknown as EventStore<EventSchemas>);
+    this.#stores.set(contract.name, store as unknown as EventStore<EventSchemas>);
     return store;
   }
 
   async run(members: readonly Member[], options: RunOptions = {}): Promise<StreamWorker> {
     if (this.#stopping) throw closed();
     const { drainForMs } = checkRun(members, options);
-    for (const { contract } of members as ReadonlyArray<Member & { contract?: StreamContract | EventsContract }>) {
-      if (contract && 'keep' in contract) this.#know(contract);
-      else if (contract) this.#known.addEvents(contract);
+    for (const { contract, group } of members as readonly AnyMember[]) {
+      if (!contract) continue;
+      if (!('keep' in contract)) {
+        this.#known.addEvents(contract);
+        continue;
+      }
+      this.#know(contract);
+      if (group !== undefined) this.#retention.watch(contract, group);
     }
     const worker: MemberWorker = new MemberWorker(members, this.#host, drainForMs, () => this.#workers.delete(worker));
     this.#workers.add(worker);
@@ -306,6 +321,7 @@ class RedisStreams implements Streams {
   async #stop(): Promise<void> {
     this.#endCollecting();
     this.#trimmer.stop();
+    this.#retention.stop();
     this.#known.stop();
     await Promise.all([this.drain(), ...[...this.#stores.values()].map((store) => store.stop())]);
   }

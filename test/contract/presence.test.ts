@@ -53,6 +53,17 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
       await eventually(() => expect(told).toEqual(['enter ada entered', 'leave ada left']));
   });
 
+  test('several processes do not go over the most of a room together', async () => {
+    const processes = await Promise.all([1, 2, 3].map(() => fresh({ maxMembers: 10 })));
+    const enters = processes.flatMap(({ presence }, process) =>
+      Array.from({ length: 8 }, (_, user) => presence.room('few').enter({ userId: `user-${process}-${user}` })),
+    );
+    const outcomes = await Promise.allSettled(enters);
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
+    expect(refused.map(({ reason }) => (reason as { code: string }).code)).toEqual(Array(14).fill('ROOM_FULL'));
+    expect(await processes[0]!.presence.room('few').count()).toEqual({ users: 10, connections: 10 });
+  });
+
   test('the users of a process that is gone leave once, though several look', async () => {
     const processes = [await fresh({ ttl: 900 }), await fresh({ ttl: 900 }), await fresh({ ttl: 900 })];
     const watched = await Promise.all(processes.map(({ presence }) => watch(presence, 'gone')));

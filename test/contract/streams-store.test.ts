@@ -1,6 +1,7 @@
 /** What streams keep, on each topology and over the loss of a master. */
 import { describe, expect, test } from 'vitest';
 import type { Topology } from '../../src/redis/address.ts';
+import { consume } from '../../src/streams/consumer/consume.ts';
 import { decodeEntry } from '../../src/streams/entry.ts';
 import { createScene, failureOf, idsOf, many, notes, read } from '../streams/scene.ts';
 import { eventually } from '../support/eventually.ts';
@@ -83,6 +84,18 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
     const redriven = (await first.client.xrange(entries, '-', '+')).map(([id, fields]) => decodeEntry(id, fields));
     expect(new Set(redriven.map(({ originId }) => originId)).size).toBe(70);
     expect(redriven).toHaveLength(70);
+  });
+
+  test('dead letters beyond their bound are dropped, however many processes see to it', async () => {
+    const first = await scene();
+    const contract = notes({ deadLetters: { count: 20 } });
+    const { dead } = first.keysOf(contract).group('billing');
+    for (const { n } of many(300)) await first.client.xadd(dead, '*', 'id', `${n + 1}-0`, 'data', `{"n":${n}}`);
+    const kept = (await idsOf(first.client, dead)).slice(-20);
+    const others = [first, await scene(first.prefix), await scene(first.prefix)];
+    const consumer = consume(contract, { group: 'billing', lease: '20s' }, () => undefined);
+    await Promise.all(others.map(({ streams }) => streams.run([consumer])));
+    await eventually(async () => expect(await idsOf(first.client, dead)).toEqual(kept));
   });
 
   test('what was acknowledged before its master was lost is there after it, and a publish by key is repeated without harm', async () => {

@@ -29,7 +29,9 @@ interface Connection {
 
 /** How many processes take part. */
 export const PROCESSES = 3;
-const HOW = { publish: 'PUBLISH', keepMs: 600_000, ttlMs: 300_000 };
+/** Fewer than there are connections to choose from. */
+const MOST = 5;
+const HOW = { publish: 'PUBLISH', keepMs: 600_000, ttlMs: 300_000, most: MOST };
 const stateOf = (number: number): string => (number === 0 ? '' : `{"x":${number}}`);
 
 /** One history in one room. */
@@ -162,6 +164,7 @@ export class History {
     const known = this.#model.get(member);
     const ofUser = [...this.#model].filter(([other]) => idsOf(other).userId === idsOf(member).userId);
     const away = ofUser.find(([, { status }]) => status === 'away');
+    if (!away && !known && this.#model.size >= MOST) return { outcome: 'full', state: '' };
     const state = given === '' ? (known?.state ?? away?.[1].state ?? '{}') : given;
     const outcome = away ? 'returned' : known ? 'taken-over' : ofUser.length > 0 ? 'joined' : 'entered';
     if (away) this.#model.delete(away[0]);

@@ -6,7 +6,7 @@ import type { MillraceError } from '../../src/errors.ts';
 import type { RedisOptions } from '../../src/redis/address.ts';
 import type { RedisClient } from '../../src/redis/clients.ts';
 import { createConnections, type Connections } from '../../src/redis/connect.ts';
-import { defineStream, type KeepEntries, type StreamContract } from '../../src/streams/contract.ts';
+import { defineStream, type KeepEntries, type KeepLetters, type StreamContract } from '../../src/streams/contract.ts';
 import { createStreamKeys, type StreamKeys } from '../../src/streams/keys.ts';
 import { createStreams, type Streams, type StreamsOptions } from '../../src/streams/streams.ts';
 
@@ -15,7 +15,13 @@ export type Note = z.infer<typeof noteSchema>;
 
 /** A stream of numbers, of a name of its own. */
 export function notes(
-  options: { groups?: string[]; keep?: KeepEntries; maxBytes?: number; secrets?: string[] } = {},
+  options: {
+    groups?: string[];
+    keep?: KeepEntries;
+    deadLetters?: KeepLetters;
+    maxBytes?: number;
+    secrets?: string[];
+  } = {},
 ): StreamContract<Note> {
   return defineStream({ name: `notes-${randomUUID()}`, schema: noteSchema, ...options });
 }

@@ -1,6 +1,7 @@
 -- A connection of a user comes into a room, comes back within the debounce of its leave, or is taken over by another process.
 -- Atomic, because whether this is the user's first connection, and so whether the others are told that the user is here, must be decided in
--- the order of all that happens in the room. The clock is the server's, so that processes with skewed clocks agree.
+-- the order of all that happens in the room, and because of those who ask for the last place at once one gets it. The clock is the server's, so
+-- that processes with skewed clocks agree.
 --
 -- Sent again after a lost answer, it finds its own owner there and announces nothing twice. A come-back announces a changed state only; one
 -- by another connection swaps the two, which others must know to stay exact, and which is no event for anybody.
@@ -16,7 +17,9 @@ local owner    = ARGV[4]            -- who will keep it
 local state    = ARGV[5]            -- as JSON; empty keeps the one that a come-back had
 local ttl_ms   = tonumber(ARGV[6])  -- how long the lease is
 local keep_ms  = tonumber(ARGV[7])  -- how long the keys live without another sign of life
--- Reply: {'entered' | 'joined' | 'returned' | 'taken-over' | 'here', the state in effect}
+local most     = tonumber(ARGV[8])  -- how many members the room takes
+-- Reply: {'entered' | 'joined' | 'returned' | 'taken-over' | 'here', the state in effect}, or, with nothing done, {'full' | 'overdue', ''}; `overdue`:
+-- full as well, but with members whose lease has run out, who are to be taken out by a look
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -41,6 +44,9 @@ elseif seen and string.sub(seen, 1, 1) == '~' then
 else
   outcome = seen and 'joined' or 'entered'
   kind = seen and 'join' or 'enter'
+end
+if (kind == 'enter' or kind == 'join') and redis.call('ZCARD', leases) >= most then
+  return { redis.call('ZCOUNT', leases, '(' .. string.format('%.0f', now), '+inf') >= most and 'full' or 'overdue', '' }
 end
 if state == '' then state = before or '{}' end
 

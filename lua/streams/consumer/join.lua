@@ -23,8 +23,9 @@ if not found.err then
 else
   local is_absent = string.find(found.err, 'NOGROUP', 1, true) or string.find(found.err, 'no such key', 1, true)
   if not is_absent then return found end
-  -- A group that was there before is made again with the first look, by revive.lua: with what is known of it.
-  if redis.call('HEXISTS', tokens, '~last') == 0 then
+  -- A group that was there before, as Redis or whoever comes back knows, is made again with the first look, by revive.lua: with what is known
+  -- of it.
+  if before == '' and redis.call('HEXISTS', tokens, '~last') == 0 then
     local made = redis.pcall('XGROUP', 'CREATE', entries, group, start_at, 'MKSTREAM')
     if made.err then return made end
     answer = 'made'

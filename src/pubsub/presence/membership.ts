@@ -6,11 +6,12 @@
  *    |--found out: the lease ran out, or Redis lost its data--> enters again, and stays `here`
  *
  * Promise: from enter() to leave() the user is in the room, but for the time in which this process stands still or is cut off for longer than
- * a lease; then it enters again by itself, with the state that it has. Updates are written at most every `updateEvery`, merged.
+ * a lease; then it enters again by itself, with the state that it has, or as soon as the room has a place again. Updates are written at most
+ * every `updateEvery`, merged.
  * Redis down: enter() and update() reject; leave() gives `unknown`, and the lease runs out by itself.
  */
 import type { Clock } from '../../clock.ts';
-import { describeValue, MillraceError } from '../../errors.ts';
+import { describeValue, isMillraceError, MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { encodePayload } from '../../payload.ts';
 import { inputFaults } from '../../schema.ts';
@@ -40,7 +41,8 @@ export interface Membership<State extends object = PresenceState> {
    * Changes some fields of what it shows; a field that is undefined goes. Resolves once it is written, with what came shortly after it. One
    * that leave() overtakes is not written, and rejects.
    *
-   * @throws MillraceError INPUT_INVALID, PAYLOAD_TOO_LARGE; CLOSED after leave(); LEASE_LOST when it was replaced; REDIS_* when Redis does not answer
+   * @throws MillraceError INPUT_INVALID, PAYLOAD_TOO_LARGE; CLOSED after leave(); LEASE_LOST when it was replaced; ROOM_FULL when it was out, and the
+   *   room takes no more; REDIS_* when Redis does not answer
    */
   update(patch: { readonly [Field in keyof State]?: State[Field] | undefined }): Promise<void>;
   /** Goes out of the room. Never rejects for Redis; twice is fine. @throws MillraceError OPTIONS_INVALID */
@@ -81,6 +83,8 @@ export class RunningMembership implements Membership, Kept {
   #sentAtMs = Number.NEGATIVE_INFINITY;
   #reentering: Promise<void> | undefined;
   #leaving: Promise<LeaveResult> | undefined;
+  /** It was told that it is out, and finds no place. */
+  #isShutOut = false;
 
   constructor(place: Place, ids: { userId: string; connectionId: string }, rule: RoomRule, parts: MembershipParts) {
     this.place = place;
@@ -109,9 +113,9 @@ export class RunningMembership implements Membership, Kept {
     try {
       await this.#enter(state === undefined ? '' : this.#json);
     } catch (error) {
-      // It may have come in after all, by a call whose answer was lost or too late.
       this.#status = 'left';
-      this.#leaveQuietly();
+      if (isMillraceError(error, 'ROOM_FULL')) this.#end();
+      else this.#leaveQuietly(); // It may have come in after all, by a call whose answer was lost or too late.
       throw error;
     }
     if (this.#status === 'here') this.#parts.heart.keep(this);
@@ -139,7 +143,12 @@ export class RunningMembership implements Membership, Kept {
 
   onOut(): void {
     this.#reenter().catch((error: unknown) => {
-      this.#parts.log.debug({ err: error, room: this.room }, 'not entered again; tried with the next beat');
+      const isNews = isMillraceError(error, 'ROOM_FULL') && !this.#isShutOut;
+      this.#isShutOut ||= isNews;
+      this.#parts.log[isNews ? 'warn' : 'debug'](
+        { err: error, room: this.room },
+        'not entered again; tried with the next beat',
+      );
     });
   }
 
@@ -196,9 +205,11 @@ export class RunningMembership implements Membership, Kept {
   async #enter(json: string): Promise<void> {
     const { store, meter } = this.#parts;
     const noting = this.#note(this.noteMs);
-    const { outcome, state } = await store.enter(this.place, json);
-    if (json === '') this.#show(state);
+    const { outcome, state } = await store.enter(this.place, json, this.#rule.maxMembers);
     if (outcome !== 'here') meter.transition(outcome);
+    if (outcome === 'full') throw this.#full();
+    if (json === '') this.#show(state);
+    this.#isShutOut = false;
     await noting;
   }
 
@@ -257,6 +268,13 @@ export class RunningMembership implements Membership, Kept {
     const json = await encodePayload(state, { schema, contract: this.room, what, maxBytes });
     if (!json.startsWith('{')) throw this.#notObject(state); // A toJSON() of its own.
     return json;
+  }
+
+  #full(): MillraceError {
+    const { room, userId, connectionId } = this;
+    const { maxMembers } = this.#rule;
+    const message = `room ${room} takes ${maxMembers} members at most; ${userId} did not come in`;
+    return new MillraceError('ROOM_FULL', message, { room, userId, connectionId, maxMembers });
   }
 
   #what(): string {

@@ -22,6 +22,11 @@ interface Leases {
    * Default 3 s; up to 10 min. 0 tells at once.
    */
   debounce?: Duration | undefined;
+  /**
+   * How many members a room has at most: connections, those that may come back among them. Whoever is one too many is refused with ROOM_FULL. Default
+   * 10,000; up to 1,000,000. All of them are read at once by whoever begins to listen.
+   */
+  maxMembers?: number | undefined;
   /** The largest state, in bytes of JSON. Default 4,096; up to 1 MiB. Every change of it goes to everybody who watches the room. */
   maxStateBytes?: number | undefined;
   /** The shortest time between two writes of one connection's state; what comes in between is merged. Default 50 ms; up to 1 min. */
@@ -71,6 +76,7 @@ export interface LeaveOptions {
 export interface RoomRule {
   readonly ttlMs: number;
   readonly debounceMs: number;
+  readonly maxMembers: number;
   readonly maxStateBytes: number;
   readonly updateEveryMs: number;
   readonly schema: Schema<unknown, unknown>;
@@ -82,6 +88,7 @@ const within = (lowest: number, highest: number, form: string): z.ZodType<number
 const leases = {
   ttl: within(100, 86_400_000, '100 ms to 1 d').optional(),
   debounce: within(0, 600_000, '10 min at most').optional(),
+  maxMembers: z.int().min(1).max(1_000_000).optional(),
   maxStateBytes: z.int().min(2).max(1_048_576).optional(),
   updateEvery: within(0, 60_000, '1 min at most').optional(),
 };
@@ -128,7 +135,14 @@ const leaveSchema = z.strictObject({ debounce: leases.debounce });
 
 /** Without a schema, a state may be any object. */
 const ANY_STATE = z.record(z.string(), z.unknown());
-const DEFAULTS = { ttlMs: 30_000, debounceMs: 3_000, maxStateBytes: 4_096, updateEveryMs: 50, schema: ANY_STATE };
+const DEFAULTS = {
+  ttlMs: 30_000,
+  debounceMs: 3_000,
+  maxMembers: 10_000,
+  maxStateBytes: 4_096,
+  updateEveryMs: 50,
+  schema: ANY_STATE,
+};
 
 /** The options of presence. @throws MillraceError OPTIONS_INVALID */
 export function checkPresence(options: PresenceOptions): Readonly<z.output<typeof presenceSchema>> {
@@ -170,6 +184,7 @@ function ruleOf(given: Readonly<z.output<typeof roomSchema>>, common: RoomRule):
   return Object.freeze({
     ttlMs: given.ttl ?? common.ttlMs,
     debounceMs: given.debounce ?? common.debounceMs,
+    maxMembers: given.maxMembers ?? common.maxMembers,
     maxStateBytes: given.maxStateBytes ?? common.maxStateBytes,
     updateEveryMs: given.updateEvery ?? common.updateEveryMs,
     schema: given.schema ?? common.schema,

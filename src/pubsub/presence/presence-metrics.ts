@@ -3,7 +3,8 @@
  *
  *   millrace_presence_connections                   connections that this process keeps in rooms
  *   millrace_presence_watched_rooms                 rooms whose changes it hears
- *   millrace_presence_transitions_total{outcome}    entered, joined, returned, taken-over; left, away, gone; lapsed: found itself out
+ *   millrace_presence_transitions_total{outcome}    entered, joined, returned, taken-over; left, away, gone; lapsed: found itself out;
+ *                                                   full: found no place
  *   millrace_presence_beats_total{outcome}          ok, failed: one for all rooms that are due
  *   millrace_presence_beat_seconds                  how long they took
  *   millrace_presence_syncs_total{reason}           opened, link, gap, late, data-lost
@@ -16,7 +17,7 @@ import type { MeterRegistry } from '../../meters.ts';
 /** What is needed of a metrics registry; createMetrics() gives one. */
 export type PresenceMetricsRegistry = MeterRegistry;
 
-const TRANSITIONS = ['entered', 'joined', 'returned', 'taken-over', 'left', 'away', 'gone', 'lapsed'] as const;
+const TRANSITIONS = ['entered', 'joined', 'returned', 'taken-over', 'left', 'away', 'gone', 'lapsed', 'full'] as const;
 /** What became of a connection of this process. */
 export type Transition = (typeof TRANSITIONS)[number];
 const REASONS = ['opened', 'link', 'gap', 'late', 'data-lost'] as const;

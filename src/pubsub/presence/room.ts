@@ -59,7 +59,7 @@ export class Room<State extends object = PresenceState> {
    * @example
    * const me = await room.enter({ userId: 'ada', connectionId: socket.id, state: { cursor: 0 } });
    * socket.on('close', () => void me.leave());
-   * @throws MillraceError OPTIONS_INVALID, INPUT_INVALID, PAYLOAD_TOO_LARGE, CLOSED; REDIS_* when Redis does not answer
+   * @throws MillraceError OPTIONS_INVALID, INPUT_INVALID, PAYLOAD_TOO_LARGE, CLOSED; ROOM_FULL; REDIS_* when Redis does not answer
    */
   async enter(options: EnterOptions<State>): Promise<Membership<State>> {
     return (await this.#parts.enter(this.name, this.#rule, options)) as unknown as Membership<State>;

@@ -1,16 +1,16 @@
 /** The acts of presence, each one script; what they do to the keys stands at the top of each file. */
 import { defineScript } from '../../redis/script.ts';
 
-/** What became of an enter. `here`: it was in already, as when it is sent again. */
-export type EnterOutcome = 'entered' | 'joined' | 'returned' | 'taken-over' | 'here';
+/** What became of an enter. `here`: it was in already, as when it is sent again. `full`: there is no place, and nothing was done. */
+export type EnterOutcome = 'entered' | 'joined' | 'returned' | 'taken-over' | 'here' | 'full';
 
 const ROOM_KEYS = ['leases', 'states', 'owners', 'users', 'clock'] as const;
 
 export const enterRoom = defineScript({
   file: 'pubsub/presence/enter.lua',
   keys: ROOM_KEYS,
-  args: ['channel', 'publish', 'member', 'owner', 'state', 'ttlMs', 'keepMs'],
-  reply: ([outcome, state]: [EnterOutcome, string]) => ({ outcome, state }),
+  args: ['channel', 'publish', 'member', 'owner', 'state', 'ttlMs', 'keepMs', 'most'],
+  reply: ([outcome, state]: [EnterOutcome | 'overdue', string]) => ({ outcome, state }),
 });
 
 export const updateState = defineScript({

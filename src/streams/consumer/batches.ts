@@ -87,14 +87,14 @@ export class Batches implements Work {
     if (this.#isSuspect()) this.#fill();
   }
 
-  close(): string[] {
+  close(): Map<string, number> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     const ids = this.#waitingIds();
     this.#held = [];
     this.#single = [];
     this.#parsing.clear();
-    return ids;
+    return new Map(ids.map((id) => [id, 0]));
   }
 
   get #waiting(): number {

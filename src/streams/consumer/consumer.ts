@@ -61,8 +61,9 @@ class Consumer implements RunningConsumer {
   readonly #leaving = new Set<Session>();
   /** What they could not tell Redis. */
   #owed: Call[] = [];
-  /** The name of the last membership. */
+  /** The name of the last membership, and how far it knew the group to have come. */
   #lastName = '';
+  #lastId: string | undefined;
   #fault: string | undefined;
   #isPaused = false;
   readonly #ending = new AbortController();
@@ -144,7 +145,7 @@ class Consumer implements RunningConsumer {
     const { host, log, group } = this.#parts;
     const { signal } = this.#ending;
     // The same for all tries: one whose answer got lost may have been heard.
-    const names = { consumer: newConsumerName(this.#parts.plan), before: this.#lastName };
+    const names = { consumer: newConsumerName(this.#parts.plan), before: this.#lastName, last: this.#lastId };
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
         const session = await Session.join(this.#parts, names);
@@ -175,6 +176,7 @@ class Consumer implements RunningConsumer {
     const facts = { stream: group.stream, group: group.name, err: error };
     if (session !== this.#session) return;
     this.#session = undefined;
+    this.#lastId = session.lastId;
     this.#leaving.add(session);
     void session.abandon(error).finally(() => this.#leaving.delete(session));
     if (why === 'replaced') return this.#replaced(error);

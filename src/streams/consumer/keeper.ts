@@ -47,6 +47,8 @@ export interface KeeperParts {
   readonly clock: Clock;
   /** When the call was sent that made it a member. */
   readonly joinedMs: number;
+  /** What an earlier membership of this process knew of the group; see lastId. */
+  readonly last: string | undefined;
   /** Entries that this consumer has, settled ones not counted. */
   readonly known: () => number;
   /** Adds the ids of these, and of what is being settled. */
@@ -89,6 +91,12 @@ export class Keeper {
   constructor(parts: KeeperParts) {
     this.#parts = parts;
     this.#leaseEndsMs = parts.joinedMs + parts.plan.leaseMs * (1 - DRIFT);
+    this.#last = parts.last;
+  }
+
+  /** The last id that it knows the group to have been given. */
+  get lastId(): string | undefined {
+    return later(this.#parts.lastId(), this.#last);
   }
 
   get failure(): MillraceError | undefined {
@@ -319,12 +327,12 @@ export class Keeper {
 
   /** The group was deleted under its consumers: makes it again, or adds to it what this one works on. */
   async #revive(): Promise<void> {
-    const { group, consumer, plan, work, settler, lastId, log } = this.#parts;
+    const { group, consumer, plan, work, settler, log } = this.#parts;
     const unfinished = new Set<string>();
     work.addIds(unfinished);
     settler.addUnfinished(unfinished);
     const ids = [...unfinished];
-    const last = later(lastId(), this.#last) ?? plan.startAt;
+    const last = this.lastId ?? plan.startAt;
     for (let at = 0; at === 0 || at < ids.length; at += PAGE) {
       const some = ids.slice(at, at + PAGE);
       const { made } = await revive(group.redis, group.keys, { group: group.name, consumer, last, ids: some });

@@ -34,6 +34,8 @@ interface Lane {
   readonly entries: Held[];
   state: 'ready' | 'running' | 'parked';
   timer: NodeJS.Timeout | undefined;
+  /** When it is parked no longer, in monotonic ms. */
+  dueAtMs: number;
 }
 
 interface Arrival {
@@ -103,12 +105,16 @@ export class Lanes implements Work {
     if ((this.#ready[0]?.entries[0]?.attempt.deaths ?? 0) > 0) this.#fill();
   }
 
-  close(): string[] {
+  close(): Map<string, number> {
     this.#isClosed = true;
-    const ids = this.#arrivals.map(({ attempt }) => attempt.id);
+    const ids = new Map(this.#arrivals.map(({ attempt, waitMs }) => [attempt.id, waitMs]));
+    const nowMs = this.#desk.clock.monotonicMs();
     for (const lane of this.#lanes.values()) {
       clearTimeout(lane.timer);
-      for (const { attempt } of lane.entries.slice(lane.state === 'running' ? 1 : 0)) ids.push(attempt.id);
+      for (const { attempt } of lane.entries.slice(lane.state === 'running' ? 1 : 0)) ids.set(attempt.id, 0);
+      // The others of its key wait behind it.
+      const [head] = lane.entries;
+      if (lane.state === 'parked' && head) ids.set(head.attempt.id, Math.max(0, lane.dueAtMs - nowMs));
       if (lane.state !== 'running') this.#lanes.delete(lane.key);
       else lane.entries.length = 1;
     }
@@ -157,7 +163,7 @@ export class Lanes implements Work {
       throw new MillraceError('INPUT_INVALID', `orderBy gave no string for the entry ${attempt.id}`, {});
     let lane = this.#lanes.get(key);
     if (!lane) {
-      lane = { key, entries: [], state: 'ready', timer: undefined };
+      lane = { key, entries: [], state: 'ready', timer: undefined, dueAtMs: 0 };
       this.#lanes.set(key, lane);
     }
     lane.entries.push({ attempt, data, isInherited });
@@ -241,7 +247,8 @@ export class Lanes implements Work {
       return this.#leave(lane, attempt, true);
     }
     const verdict = desk.judge(attempt, thrown);
-    if (verdict.kind === 'forgotten' || verdict.kind === 'dead') {
+    // One that is to be tried again stays in its lane, but for those of a process that stops.
+    if (this.#isClosed || verdict.kind === 'forgotten' || verdict.kind === 'dead') {
       desk.settle(attempt, verdict);
       return this.#leave(lane, attempt, true);
     }
@@ -278,17 +285,21 @@ export class Lanes implements Work {
   #park(lane: Lane, forMs: number): void {
     if (this.#isClosed) return;
     lane.state = 'parked';
-    lane.timer = setTimeout(
-      () => {
-        lane.state = 'ready';
-        this.#ready.push(lane);
-        this.#fill();
-      },
-      Math.min(forMs, LONGEST_TIMER_MS),
-    );
+    lane.dueAtMs = this.#desk.clock.monotonicMs() + forMs;
+    lane.timer = setTimeout(() => this.#unpark(lane), Math.min(forMs, LONGEST_TIMER_MS));
+  }
+
+  #unpark(lane: Lane): void {
+    const leftMs = lane.dueAtMs - this.#desk.clock.monotonicMs();
+    if (leftMs >= TIMER_PRECISION_MS) return this.#park(lane, leftMs);
+    lane.state = 'ready';
+    this.#ready.push(lane);
+    this.#fill();
   }
 }
 
+/** A timer may fire so much early. */
+const TIMER_PRECISION_MS = 1;
 /** A timer of Node's that is set for longer than this fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 

@@ -46,6 +46,8 @@ export interface Names {
   readonly consumer: string;
   /** What it was until its lease was lost; empty when it comes for the first time. */
   readonly before: string;
+  /** The last id that it then knew the group to have been given. */
+  readonly last: string | undefined;
 }
 
 /** A name that nobody had before. */
@@ -82,7 +84,8 @@ export class Session {
    *
    * @throws MillraceError for what Redis answers; LEASE_LOST when its lasting name is another process's by now
    */
-  static async join(parts: SessionParts, { consumer, before }: Names): Promise<Session> {
+  static async join(parts: SessionParts, names: Names): Promise<Session> {
+    const { consumer, before } = names;
     const { plan, group, host } = parts;
     const sentMs = host.clock.monotonicMs();
     const answer = await joinGroup(group.redis, group.keys, {
@@ -98,10 +101,10 @@ export class Session {
       const message = `${before} is no member of the group ${group.name} of ${group.stream} any more: its lasting name is another's`;
       throw new MillraceError('LEASE_LOST', message, facts);
     }
-    return new Session(parts, consumer, sentMs);
+    return new Session(parts, names, sentMs);
   }
 
-  private constructor(parts: SessionParts, consumer: string, joinedMs: number) {
+  private constructor(parts: SessionParts, { consumer, last }: Names, joinedMs: number) {
     this.#parts = parts;
     this.#consumer = consumer;
     const { host, plan, handler, group, meter, log } = parts;
@@ -146,6 +149,7 @@ export class Session {
       ...common,
       plan,
       joinedMs,
+      last,
       known: () => this.known,
       lastId: () => this.#reader.lastId,
       isReading: () => this.#reader.isReading,
@@ -169,6 +173,11 @@ export class Session {
       this.#reader.onRoom();
       this.#keeper.onRoom();
     };
+  }
+
+  /** The last id that it knows the group to have been given. */
+  get lastId(): string | undefined {
+    return this.#keeper.lastId;
   }
 
   /** Entries that it has and that are not settled. */
@@ -224,7 +233,7 @@ export class Session {
     const endsAtMs = clock.monotonicMs() + withinMs;
     const lastWordsMs = Math.min(withinMs * LAST_WORDS.part, LAST_WORDS.mostMs);
     this.#keeper.prepareToLeave(); // Its lease is still renewed.
-    for (const id of this.#work.close()) this.#settler.putBack(id, 0, '');
+    for (const [id, waitMs] of this.#work.close()) this.#settler.putBack(id, waitMs, '');
     this.#settler.flush();
     const drained = new AbortController();
     const reading = this.#stopReading(drained.signal);

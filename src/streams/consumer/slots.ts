@@ -93,14 +93,14 @@ export class Slots implements Work {
     if (isSuspect(this.#first[0])) this.#fill();
   }
 
-  close(): string[] {
+  close(): Map<string, number> {
     this.#isClosed = true;
     const ids = new Set<string>();
     this.#addWaiting(ids);
     this.#first.length = 0;
     this.#piles.length = 0;
     this.#waiting = 0;
-    return [...ids];
+    return new Map([...ids].map((id) => [id, 0]));
   }
 
   /** Begins as much as there are slots for. */

@@ -17,8 +17,11 @@ export interface Work {
   takeRoom(): number;
   /** Adds the ids of all that it has. */
   addIds(ids: Set<string>): void;
-  /** Begins nothing any more, and forgets what is not begun; what is added later, too. Gives the ids of the former. */
-  close(): string[];
+  /**
+   * Begins nothing any more, and forgets what is not begun; what is added later, too. Gives the ids of the former, each with how many ms it has to
+   * wait yet.
+   */
+  close(): Map<string, number>;
   /** Redis knows more of what was done. */
   onSettled(): void;
   /** Called when something ended, for as long as it is set. */

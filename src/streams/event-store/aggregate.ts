@@ -10,7 +10,7 @@ import { describeValue, MillraceError } from '../../errors.ts';
 import { checkOptions, faultsError } from '../../schema.ts';
 import { streamNameOption } from '../contract.ts';
 import type { AppendResult } from './event-store.ts';
-import type { EventsContract, EventSchemas, NewEvent, RecordedEvent } from './contract.ts';
+import { formsOf, type EventsContract, type EventSchemas, type NewEvent, type RecordedEvent } from './contract.ts';
 import type { StoreCore } from './core.ts';
 import { decodeEvent } from './decode.ts';
 import { storedEventOf, type StoredEvent } from './entry.ts';
@@ -29,7 +29,7 @@ export interface AggregateOptions<Schemas extends EventSchemas, State> {
   apply: (state: State, event: RecordedEvent<Schemas>) => State;
   /** After how many events a snapshot is kept; the state must be plain JSON then. Default: never. 100 or more, because a snapshot costs as much as some events. */
   snapshotEvery?: number | undefined;
-  /** Raise it when the same state is made otherwise. What `initial` and `apply` say themselves is seen without it, what functions say that they call is not. Default 1. */
+  /** Raise it when the same state is made otherwise. What `initial` and `apply` say themselves is seen without it, what functions say that they call, and transforms of schemas, is not. Default 1. */
   schemaVersion?: number | undefined;
 }
 
@@ -85,6 +85,7 @@ type Append<Schemas extends EventSchemas> = (
 export class Aggregate<Schemas extends EventSchemas, State> {
   readonly #core: StoreCore<Schemas>;
   readonly #options: AggregateOptions<Schemas, State>;
+  /** Of the code that makes its snapshots. */
   readonly #hash: string;
   readonly #append: Append<Schemas>;
   #hasWarned = false;
@@ -94,7 +95,7 @@ export class Aggregate<Schemas extends EventSchemas, State> {
     this.#core = core;
     this.#options = options;
     this.#append = append;
-    this.#hash = hashOf(core.contract, options as never);
+    this.#hash = options.snapshotEvery === undefined ? '-' : hashOf(core.contract, options as never);
   }
 
   /**
@@ -178,7 +179,7 @@ export class Aggregate<Schemas extends EventSchemas, State> {
     } = await load(
       connections.commands(),
       { versions: keys.versions, stream, snapshots, ids },
-      { streamId, aggregate: name, hash: snapshotEvery === undefined ? '-' : this.#hash, commandId, count: PAGE },
+      { streamId, aggregate: name, hash: this.#hash, commandId, count: PAGE },
     );
     const snapshot = from > 0 ? this.#parse(streamId, kept) : undefined;
     // One that cannot be read is as if it were not there; then what was read is not from the first event on.
@@ -264,10 +265,9 @@ function eventIdOf(commandId: string, index: number): string {
 }
 
 /** Of all that is seen from here of how the state is made. */
-function hashOf({ events, upcasters }: EventsContract, options: AggregateOptions<EventSchemas, unknown>): string {
+function hashOf(contract: EventsContract, options: AggregateOptions<EventSchemas, unknown>): string {
   const { schemaVersion = 1, initial, apply } = options;
-  const forms = Object.keys(events).map((type) => [type, (upcasters[type] ?? []).map(String)]);
-  const parts = [schemaVersion, String(initial), String(apply), forms];
+  const parts = [schemaVersion, String(initial), String(apply), formsOf(contract)];
   return createHash('sha1').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
 }
 

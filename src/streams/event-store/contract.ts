@@ -4,7 +4,7 @@
  * It loads no handler, so that whoever only appends stays light. What is stored is the JSON that was given, before the schema's defaults
  * and transforms; a read brings it to the newest form, and then the schema parses it.
  */
-import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
 import { describeValue, MillraceError } from '../../errors.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES } from '../../payload.ts';
@@ -132,6 +132,56 @@ export function checkEvents(contract: EventsContract): void {
     `expected a contract of defineEvents(), got ${describeValue(contract)}`,
     {},
   );
+}
+
+/**
+ * What can be seen of how events are read, as text: each type with its upcasters and, where the library of its schema makes one, its JSON Schema,
+ * which has the defaults. Transforms are not seen.
+ */
+export function formsOf(contract: EventsContract): string {
+  let text = forms.get(contract);
+  if (text === undefined) {
+    const parts = Object.entries(contract.events).map(([type, schema]) => [
+      type,
+      upcastersText(contract, type),
+      jsonSchemaOf(schema),
+    ]);
+    forms.set(contract, (text = JSON.stringify(parts)));
+  }
+  return text;
+}
+
+const forms = new WeakMap<EventsContract, string>();
+
+/** Null where there is none. */
+function jsonSchemaOf(schema: StandardSchemaV1): unknown {
+  const standard: StandardSchemaV1.Props & Partial<StandardJSONSchemaV1.Props> = schema['~standard'];
+  // What zod cannot express, such as a transform, is then any value, instead of no schema at all.
+  const libraryOptions = standard.vendor === 'zod' ? { libraryOptions: { unrepresentable: 'any' } } : {};
+  try {
+    return standard.jsonSchema?.input({ target: 'draft-2020-12', ...libraryOptions }) ?? null;
+  } catch {
+    return null; // Libraries throw for what they cannot express.
+  }
+}
+
+/**
+ * In what two contracts of one name differ; undefined when events are the same to both. What a schema does cannot be seen, so it agrees with itself
+ * only; upcasters agree when they read the same.
+ */
+export function differenceOf(one: EventsContract, other: EventsContract): string | undefined {
+  if (one === other) return undefined;
+  const types = new Set([...Object.keys(one.events), ...Object.keys(other.events)]);
+  for (const type of types) {
+    if (!Object.hasOwn(one.events, type) || !Object.hasOwn(other.events, type)) return 'types of events';
+    if (one.events[type] !== other.events[type]) return `schemas of ${type}`;
+    if (upcastersText(one, type) !== upcastersText(other, type)) return `upcasters of ${type}`;
+  }
+  return one.maxBytes === other.maxBytes ? undefined : 'maxBytes';
+}
+
+function upcastersText({ upcasters }: EventsContract, type: string): string {
+  return JSON.stringify((Object.hasOwn(upcasters, type) ? (upcasters[type] ?? []) : []).map(String));
 }
 
 /** How many forms of a type came before the one that is written now. */

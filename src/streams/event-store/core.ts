@@ -1,10 +1,11 @@
 /** What all parts of one event store share, made once. */
 import { systemClock, type Clock } from '../../clock.ts';
+import { MillraceError } from '../../errors.ts';
 import { silentLogger, type Logger } from '../../log.ts';
 import type { Connections } from '../../redis/connect.ts';
 import { DEFAULT_PREFIX } from '../../redis/keys.ts';
 import type { Host } from '../member.ts';
-import { checkEvents, type EventsContract, type EventSchemas } from './contract.ts';
+import { checkEvents, differenceOf, type EventsContract, type EventSchemas } from './contract.ts';
 import { createStoreMeter, type StoreMeter } from './event-metrics.ts';
 import { createEventKeys, type EventKeys } from './keys.ts';
 import { parseStoreOptions, type EventStoreOptions } from './options.ts';
@@ -26,7 +27,10 @@ export interface StoreCore<Schemas extends EventSchemas = EventSchemas> {
   readonly host: Host;
 }
 
-/** @throws MillraceError OPTIONS_INVALID */
+/** The contracts that are in use over some connections, by the key of all their events. */
+const inUse = new WeakMap<object, Map<string, EventsContract>>();
+
+/** @throws MillraceError OPTIONS_INVALID, also for a second contract of the same events that reads them otherwise */
 export function createStoreCore<Schemas extends EventSchemas>(
   connections: EventConnections,
   contract: EventsContract<Schemas>,
@@ -41,6 +45,7 @@ export function createStoreCore<Schemas extends EventSchemas>(
     modules,
   } = parseStoreOptions(options);
   const keys = createEventKeys(prefix, contract.name);
+  claim(connections, keys.all, contract);
   return {
     connections,
     contract,
@@ -60,4 +65,16 @@ export function coreOf<Schemas extends EventSchemas>(
 ): StoreCore<Schemas> {
   const { connections, prefix, log, clock, metrics } = host;
   return { ...createStoreCore(connections, contract, { prefix, log, clock, metrics }), host };
+}
+
+function claim(connections: EventConnections, all: string, contract: EventsContract): void {
+  let known = inUse.get(connections);
+  if (!known) inUse.set(connections, (known = new Map()));
+  const first = known.get(all) ?? contract;
+  known.set(all, first);
+  const difference = differenceOf(first, contract);
+  if (difference === undefined) return;
+  const { name: store } = contract;
+  const message = `the events of ${store} are defined twice in this process, with other ${difference}; share one contract`;
+  throw new MillraceError('OPTIONS_INVALID', message, { store, difference });
 }

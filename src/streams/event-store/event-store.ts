@@ -13,7 +13,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Member, Running } from '../member.ts';
 import { Aggregate, type AggregateOptions } from './aggregate.ts';
 import { askRedis } from './ask-redis.ts';
-import type { EventsContract, EventSchemas, NewEvent, RecordedEvent } from './contract.ts';
+import { differenceOf, type EventsContract, type EventSchemas, type NewEvent, type RecordedEvent } from './contract.ts';
 import { createStoreCore, type EventConnections, type StoreCore } from './core.ts';
 import { decodeEvent } from './decode.ts';
 import { encodeEvents } from './encode.ts';
@@ -210,13 +210,17 @@ export class EventStore<Schemas extends EventSchemas> {
    *
    * @example
    * const order = await store.projection(orderList).get('order-42');
-   * @throws MillraceError OPTIONS_INVALID when it is one of another store
+   * @throws MillraceError OPTIONS_INVALID when it is one of another store, or of a contract that reads events otherwise
    */
   projection<Document>(projection: Projection<Document>): ProjectionState<Document> {
     const { contract } = this.#core;
-    if (projection?.kind === 'projection' && projection.contract.name === contract.name)
-      return new ProjectionState(this.#core, projection.checked);
-    throw new MillraceError('OPTIONS_INVALID', `expected a projection of ${contract.name}, made by project()`, {});
+    const { name } = contract;
+    if (projection?.kind !== 'projection' || projection.contract.name !== name)
+      throw new MillraceError('OPTIONS_INVALID', `expected a projection of ${name}, made by project()`, {});
+    const difference = differenceOf(contract, projection.contract);
+    if (difference === undefined) return new ProjectionState(this.#core, projection.checked);
+    const message = `expected a projection of the contract of this store, got one with other ${difference} in ${name}`;
+    throw new MillraceError('OPTIONS_INVALID', message, { store: name, difference });
   }
 
   /**

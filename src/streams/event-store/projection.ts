@@ -13,7 +13,7 @@ import { DEFAULT_MAX_PAYLOAD_BYTES, type PayloadRule } from '../../payload.ts';
 import { checkOptions, type Schema, schemaOption } from '../../schema.ts';
 import { streamNameOption } from '../contract.ts';
 import type { Host, Member, Running } from '../member.ts';
-import { checkEvents, type EventsContract, type EventSchemas, type RecordedEvent } from './contract.ts';
+import { checkEvents, formsOf, type EventsContract, type EventSchemas, type RecordedEvent } from './contract.ts';
 import { coreOf } from './core.ts';
 import { Follower } from './follower.ts';
 import { Projector } from './projector.ts';
@@ -133,7 +133,7 @@ export function project<Schemas extends EventSchemas, Doc extends StandardSchema
   }) as never;
 }
 
-function recipeOf({ upcasters }: EventsContract, on: CheckedProjection['on']): string {
-  const parts = [Object.entries(on).map(([type, run]) => [type, String(run)]), Object.entries(upcasters).map(String)];
+function recipeOf(contract: EventsContract, on: CheckedProjection['on']): string {
+  const parts = [Object.entries(on).map(([type, run]) => [type, String(run)]), formsOf(contract)];
   return createHash('sha1').update(JSON.stringify(parts)).digest('hex');
 }

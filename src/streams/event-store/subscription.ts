@@ -142,6 +142,7 @@ export function subscribeTo<Schemas extends EventSchemas, const Type extends key
   return Object.freeze({
     kind: 'subscription',
     name: `${contract.name}/${name}`,
+    contract,
     start: (host: Host): Promise<Running> => startSubscription(coreOf(contract, host), checked, handler as never),
   });
 }

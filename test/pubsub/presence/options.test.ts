@@ -26,6 +26,8 @@ describe('options', () => {
     ['no sweep', { sweep: 0 }, /sweep/],
     ['no deadline', { deadline: 0 }, /deadline/],
     ['too large a state', { maxStateBytes: 2_000_000 }, /maxStateBytes/],
+    ['a room for nobody', { maxMembers: 0 }, /maxMembers: expected/],
+    ['a room for everybody', { maxMembers: Infinity }, /maxMembers/],
     ['updates that wait for ever', { updateEvery: Infinity }, /updateEvery/],
     ['a prefix with braces', { prefix: '{a}' }, /prefix/],
   ])('%s', (_name, options, message) => {

@@ -47,8 +47,8 @@ function room() {
   const { states, owners, clock } = keys;
   return {
     keys,
-    enter: (member: string, owner: string, state = '', keepMs = SAID.keepMs) =>
-      enterRoom(redis, keys, { ...SAID, member, owner, state, ttlMs: 10_000, keepMs }),
+    enter: (member: string, owner: string, state = '', keepMs = SAID.keepMs, most = 100) =>
+      enterRoom(redis, keys, { ...SAID, member, owner, state, ttlMs: 10_000, keepMs, most }),
     update: (member: string, owner: string, state: string) =>
       updateState(redis, { states, owners, clock }, { ...SAID, member, owner, state }),
     leave: (member: string, owner: string, debounceMs = 0) =>
@@ -268,4 +268,25 @@ test('a server that has forgotten the scripts is given them again', async () => 
   expect((await snapshot()).states.get('c ada')).toBe('{"x":1}');
   await redis.script('FLUSH');
   expect(await leave('c ada', 'me')).toBe('left');
+});
+
+test('a full room does nothing for one more, and says whether the dead have its places', async () => {
+  const { keys, enter, leave, beat, lapse } = room();
+  const ask = (member: string, owner = 'me') => enter(member, owner, '', SAID.keepMs, 2);
+  await ask('c1 ada');
+  await ask('c2 bob');
+  await said();
+  expect(await ask('c3 cid')).toEqual({ outcome: 'full', state: '' });
+  expect(await ask('c4 ada')).toEqual({ outcome: 'full', state: '' });
+  expect(await redis.hget(keys.users, 'ada')).toBe('1');
+  expect(await ask('c1 ada')).toMatchObject({ outcome: 'here' });
+  expect(await ask('c1 ada', 'another')).toMatchObject({ outcome: 'taken-over' });
+  await lapse('c2 bob');
+  expect(await ask('c3 cid')).toEqual({ outcome: 'overdue', state: '' });
+  await beat();
+  expect(await ask('c3 cid')).toMatchObject({ outcome: 'entered' });
+  await leave('c3 cid', 'me', 60_000);
+  expect(await ask('c4 dan')).toMatchObject({ outcome: 'full' });
+  expect(await ask('c5 cid')).toMatchObject({ outcome: 'returned' });
+  expect((await said()).map(([kind]) => kind)).toEqual(['away', 'leave', 'enter', 'away', 'swap']);
 });

@@ -27,7 +27,7 @@ function keysOf(room: string): Record<'leases' | 'states' | 'owners' | 'users' |
 const UNHEARD = { channel: 'elsewhere', publish: 'PUBLISH', keepMs: 60_000 };
 
 function enterUnheard(redis: RedisClient, room: string, userId: string): Promise<unknown> {
-  const args = { ...UNHEARD, member: `c-${userId} ${userId}`, owner: 'me', state: '{}', ttlMs: 60_000 };
+  const args = { ...UNHEARD, member: `c-${userId} ${userId}`, owner: 'me', state: '{}', ttlMs: 60_000, most: 100 };
   return enterRoom(redis, keysOf(room), args);
 }
 

@@ -6,6 +6,7 @@ import { revive } from '../../../src/streams/consumer/scripts.ts';
 import { eventually } from '../../support/eventually.ts';
 import { gate } from '../../support/gate.ts';
 import { ownedByTest } from '../../support/owned.ts';
+import { startProxy } from '../../support/proxy.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 import { add, anyStream, groupKeys, ownedProcesses, pending, QUICK } from './scene.ts';
 
@@ -91,4 +92,22 @@ test('what somebody else has acknowledged while it failed is told, and not tried
   await eventually(() => expect(lines.warnings().some(({ msg }) => msg.includes('pending for nobody'))).toBe(true));
   expect(calls).toBe(1);
   expect(await redis.exists(on.keys.attempts, on.keys.retries)).toBe(0);
+});
+
+test('a server that came back empty while a consumer was out of its group: what was published meanwhile is worked on', async () => {
+  const proxy = own(await startProxy(server.port));
+  const on = { redis: { url: proxy.url, commandTimeout: 300 }, keys: groupKeys() };
+  const seen: unknown[] = [];
+  const definition = consume(stream, { ...QUICK, startAt: '$' }, (data) => void seen.push(data));
+  const { consumer } = await start([definition], on);
+  await add(redis, on.keys, 1);
+  await eventually(() => expect(seen).toEqual([1]));
+  proxy.freeze();
+  proxy.cut();
+  await eventually(() => expect(consumer.ready()).toContain('lease')); // It has to enter its group anew.
+  await redis.del(Object.values(on.keys).filter((key) => key.startsWith(on.keys.prefix)));
+  await add(redis, on.keys, 2);
+  proxy.restore();
+  proxy.cut();
+  await eventually(() => expect(seen).toEqual([1, 2]));
 });

@@ -135,14 +135,14 @@ test('a process that is paused past its lease loses its place, and the order hol
   const on = { redis: { url: server.url }, keys: groupKeys() };
   const seen: Step[] = [];
   const hold = gate();
+  let runs = 0;
   let isLost: unknown;
   const { lines } = await start(
     [
       consume(stream, ORDERED, async (step, { signal }) => {
-        if (step.n === 0) {
-          await hold.opened;
-          isLost = (signal.reason as { code?: string } | undefined)?.code;
-        }
+        if (++runs > 1) return void seen.push(step); // It may have the place again before the other one has it.
+        await hold.opened;
+        isLost = (signal.reason as { code?: string } | undefined)?.code;
         throw new Error('late');
       }),
     ],
@@ -286,4 +286,41 @@ test('a paused process gives up its place once nothing of it is in flight, and d
     expect(seen.slice(count).some(({ who }) => who === 'a')).toBe(true);
   });
   await eventually(async () => expect(await pending(redis, on.keys)).toEqual({}));
+});
+
+/** When the first entry is due again, in ms. */
+async function dueIn({ entries, retries }: Keys): Promise<number> {
+  const [first] = await redis.xrange(entries, '-', '+', 'COUNT', 1);
+  const [seconds] = await redis.time();
+  return Number((await redis.zscore(retries, first?.[0] ?? '')) ?? 0) - Number(seconds) * 1_000;
+}
+
+describe('an entry that waits for its next attempt while its process stops', () => {
+  test.each([
+    ['before', false],
+    ['by the end of its handler', true],
+  ])('waits on, and so does its key, when it was put off %s', async (_when, whileItStops) => {
+    const on = { redis: { url: server.url }, keys: groupKeys() };
+    const seen: string[] = [];
+    const hold = gate();
+    const of = (who: string) =>
+      consume(stream, ORDERED, async ({ key, n }) => {
+        seen.push(`${who} ${key} ${n}`);
+        if (who === 'b' || n > 0 || key !== 'k0') return;
+        if (whileItStops) await hold.opened;
+        throw postpone('1h');
+      });
+    await add(redis, on.keys, ...steps(2, 1));
+    const { consumer: first } = await start([of('a')], on);
+    await eventually(() => expect(seen.toSorted()).toEqual(['a k0 0', 'a k1 0']));
+    await add(redis, on.keys, { key: 'k0', n: 1 });
+    const stopping = first.stop(5_000);
+    hold.open();
+    await stopping;
+    expect(await dueIn(on.keys)).toBeGreaterThan(3_500_000);
+    await start([of('b')], on);
+    await add(redis, on.keys, { key: 'k1', n: 1 });
+    await eventually(() => expect(seen).toContain('b k1 1'));
+    expect(seen.filter((line) => line.startsWith('b'))).toEqual(['b k1 1']);
+  });
 });

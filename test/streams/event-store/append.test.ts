@@ -134,7 +134,7 @@ describe('what makes no sense', () => {
     [
       'data without a JSON form',
       [{ type: 'deposited', data: { amount: 5n } }],
-      'amount: expected a value with a JSON form, got 5n',
+      'amount: expected a value with a JSON form, got a bigint',
     ],
     ['metadata that is no object', [{ ...deposited(), metadata: 'ada' }], 'the metadata of events[0]'],
     [
