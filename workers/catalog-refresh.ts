@@ -1,13 +1,13 @@
 /**
  * `catalog.refresh`: makes a change of a catalogue seen.
  *
- * Promise: once the job has begun, no reader is given what was cached before the change, and no load that began before it brings that back; a
- * second later the items are loaded anew, so that readers seldom wait. Requests for the same within half of it are one job. None is lost: the
- * key of the job ends before its load begins, so a change that comes later makes another job. A retry drops nothing again and goes on with what
- * is not loaded yet.
+ * Promise: once the job has begun, no reader is given what was cached before the change, and no load that began before it brings that back; half a
+ * second later the items are loaded anew, so that readers seldom wait. Requests for the same within that time are one job. None is lost: the key of
+ * the job has ended, by the clock of Redis, before its load begins, so a change that comes later makes another job; clocks of machines may differ.
+ * A retry drops nothing again and goes on with what is not loaded yet.
  * Redis down: the attempt fails and comes again.
  */
-import { handle, postpone, type Handler, type JobContext } from 'millrace';
+import { handle, postpone, type Handler, type JobContext, type LimiterOptions } from 'millrace';
 import { readerOf, tagOf, type CheckedCatalog } from './catalog/catalog.ts';
 import {
   catalogRefresh,
@@ -24,8 +24,12 @@ import {
 } from './catalog/options.ts';
 import { forEachOf, pagesOf, untilAborted } from './pages.ts';
 
-/** The key of the job lives so long at Redis; what machines' clocks are apart comes on top. */
-const GATHER_MS = 2 * GATHERED_FOR_MS;
+/** Its blocks alone are used: one that begins when the job runs ends behind the job's key, by the same clock. While Redis does not answer, it refuses. */
+const GATHERING: LimiterOptions = {
+  policies: [{ name: 'gathering', limit: 1, per: GATHERED_FOR_MS }],
+  onError: 'deny',
+  deadline: '5s',
+};
 
 /**
  * The handler of `catalog.refresh`.
@@ -44,16 +48,19 @@ async function refresh(
   context: JobContext,
   options: CheckedCatalogs,
 ): Promise<CatalogRefreshResult> {
-  const { cache, log, once, progress, signal } = context;
+  const { cache, job, limits, log, once, progress, signal } = context;
   const catalog = catalogNamed(options, name);
   const drop = (): Promise<void> => invalidate(catalog, context, ids);
-  let isFirst = false;
+  const gathering = limits.limiter(catalogRefresh.name, GATHERING);
   await once('seen', async () => {
     await drop();
-    isFirst = true;
+    await gathering.block(job.id, GATHERED_FOR_MS);
   });
-  if (isFirst) throw postpone(GATHER_MS, 'gathers further changes');
-  await once('gathered', drop);
+  await once('gathered', async () => {
+    const { allowed, retryAfterMs } = await gathering.peek(job.id);
+    if (!allowed) throw postpone(retryAfterMs, 'gathers further changes');
+    await drop();
+  });
   let [loaded, missing] = [0, 0];
   const reader = readerOf(catalog, cache, { ...IN_A_WORKER, maxKeys: options.pageSize });
   const pages = pagesOf(untilAborted(ids ?? catalog.list?.({ signal }) ?? [], signal), options.pageSize);

@@ -27,5 +27,7 @@ export * from './leaderboard/contract.ts';
 export * from './session/contract.ts';
 export * from './search/contract.ts';
 export * from './presence/contract.ts';
+export { stockJobs, type StockJobs } from './stock-jobs.ts';
+export type { QueuesOption } from './queues.ts';
 export { attend, type Attendance, type AttendOptions } from './presence/attend.ts';
 export { serveNotifications, type ServeNotificationsOptions } from './presence/server-events.ts';

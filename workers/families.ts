@@ -6,6 +6,7 @@ import { mailFamily, type MailSettings } from './mail/family.ts';
 import { ordersFamily, type OrderSettings } from './orders/family.ts';
 import { reportFamily, type ReportSettings } from './report/family.ts';
 import { presenceFamily, type PresenceSettings } from './presence/family.ts';
+import type { QueuesOption } from './queues.ts';
 import { searchFamily, type SearchSettings } from './search/family.ts';
 import { sessionFamily, type SessionSettings } from './session/family.ts';
 import { webhookFamily, type WebhookSettings } from './webhook/family.ts';
@@ -21,7 +22,8 @@ export interface StockSettings
     LeaderboardSettings,
     SessionSettings,
     SearchSettings,
-    PresenceSettings {}
+    PresenceSettings,
+    QueuesOption {}
 
 /** Each family; a name is in one of them. */
 export const FAMILIES: ReadonlyArray<Family<StockSettings>> = [

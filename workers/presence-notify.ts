@@ -16,6 +16,7 @@ import {
   type Notification,
   type NotifyResult,
 } from './presence/contract.ts';
+import { contractBeside } from './queues.ts';
 import { stableId } from './stable-id.ts';
 
 /** Options of createPresenceNotifyHandler(). */
@@ -58,7 +59,8 @@ export function createPresenceNotifyHandler(options: PresenceNotifyOptions = {})
     let emailJob: string | undefined;
     if (away && email) {
       const key = JSON.stringify([presenceNotify.name, userId, id]);
-      ({ id: emailJob } = await enqueue(emailSend, email, { idempotencyKey: key }));
+      const mail = contractBeside(job, presenceNotify, emailSend);
+      ({ id: emailJob } = await enqueue(mail, email, { idempotencyKey: key }));
     }
     if (away && whenAway)
       await once('away', async () => {

@@ -6,8 +6,8 @@
  *
  * Promise: searches go on, and find the former version until the new one is whole. A part or a parent that is killed, or waits for the limit,
  * goes on where it was: what is written is unchanged, and what was embedded is kept. Parts that fail for good are told, and the former version
- * is used on unless the job says otherwise. Documents of the index that the source does not list stay: who deletes one says so by
- * `search.index-document`.
+ * is used on unless the job says otherwise. What was in the index before a list was begun, and is not in it, is removed once the list has come to
+ * its end: so one that is cut off removes nothing that it has not come to, and what is added meanwhile stays.
  * Redis down: the attempt fails, and goes on later.
  */
 import { createHash } from 'node:crypto';
@@ -122,17 +122,20 @@ function openSource(checked: CheckedSearch, name: string, { vectors, limits }: J
 async function prepare(
   source: Source,
   { part, parts }: ParsedRebuildPart,
-  { log, progress, signal }: JobContext,
+  context: JobContext,
 ): Promise<RebuildPartResult> {
+  const { log, progress, signal } = context;
   const isOurs = (id: string): boolean => partOf(id, parts) === part;
   const form = await formOf(source.index);
   const tally = newTally();
-  for await (const ids of batchesOf(source, isOurs, signal)) {
-    if (form === 'same') await writeAll(source, ids, tally, signal);
-    else if (form === 'embeds') await embedAll(source, ids, tally, signal);
-    else tally.documents += ids.length;
-    progress({ documents: tally.documents, embedded: tally.embedded });
-  }
+  const tell = (): void => progress({ documents: tally.documents, embedded: tally.embedded });
+  if (form === 'same') await writeListed(source, isOurs, { context, tally, tell });
+  else
+    for await (const ids of batchesOf(source, isOurs, signal)) {
+      if (form === 'embeds') await embedAll(source, ids, tally, signal);
+      else tally.documents += ids.length;
+      tell();
+    }
   log.info({ index: source.name, part, ...tally, form }, 'documents prepared');
   return { ...tally, written: form === 'same' };
 }
@@ -140,9 +143,10 @@ async function prepare(
 async function finish(
   source: Source,
   { despiteFailures }: ParsedRebuild,
-  { children, job, log, once, progress, signal }: JobContext,
+  context: JobContext,
   { keepOldMs, minRecall }: CheckedSearch,
 ): Promise<RebuildResult> {
+  const { children, job, log, once, progress, signal } = context;
   const { results, failures: failed } = await children();
   const parts = Object.values(results) as RebuildPartResult[];
   const failures = Object.values(failed);
@@ -166,10 +170,8 @@ async function finish(
   );
   if (parts.length === 0 || parts.some(({ written }) => !written)) {
     const rest = newTally();
-    for await (const ids of batchesOf(source, () => true, signal)) {
-      await writeAll(source, ids, rest, signal);
-      progress({ phase: 'writing the rest', documents: rest.documents });
-    }
+    const tell = (): void => progress({ phase: 'writing the rest', documents: rest.documents });
+    await writeListed(source, () => true, { context, tally: rest, tell });
     tally.embedded += rest.embedded;
     // The parts have told of theirs.
     if (parts.length === 0) Object.assign(tally, { refused: rest.refused, examples: rest.examples });
@@ -196,6 +198,29 @@ async function formOf(index: VectorIndex): Promise<'same' | 'copies' | 'embeds'>
     const { differences = [] } = error.facts as { differences?: string[] };
     return differences.some((one) => /^(?:embedder|chunker|dimensions|metric):/.test(one)) ? 'embeds' : 'copies';
   }
+}
+
+/** Makes the index what the source lists, of the documents that are meant. */
+async function writeListed(
+  source: Source,
+  isMeant: (id: string) => boolean,
+  { context: { log, signal }, tally, tell }: { context: JobContext; tally: Tally; tell: () => void },
+): Promise<void> {
+  const { index, name } = source;
+  // What is there before the list is begun: what comes while it is read may be behind the place where it would stand.
+  const unlisted = new Set<string>();
+  for await (const id of chosen(untilAborted(index.ids(), signal), isMeant)) unlisted.add(id);
+  for await (const ids of batchesOf(source, isMeant, signal)) {
+    for (const id of ids) unlisted.delete(id);
+    await writeAll(source, ids, tally, signal);
+    tell();
+  }
+  const removed = await index.delete([...unlisted], { signal });
+  if (removed === 0) return;
+  log.info({ index: name, documents: removed }, 'documents that the source does not list are removed');
+  // Whoever has brought one back since, and found it unchanged here, has written nothing: so it is looked for once more.
+  for await (const ids of batchesOf(source, (id) => unlisted.has(id), signal))
+    await writeAll(source, ids, tally, signal);
 }
 
 async function writeAll(

@@ -62,8 +62,11 @@ export function createSessionSweepHandler(options: SessionSweepOptions): Handler
         { redis: connections, prefix },
         { cursor, most, signal, onStep: progress },
       );
-      // By its key an attempt that comes after this one adds no second one.
-      if (next !== undefined) await enqueue(sessionSweep, { cursor: next }, { idempotencyKey: `after ${job.id}` });
+      if (next !== undefined) {
+        const goesOn = { ...sessionSweep, queue: job.queue };
+        // By its key an attempt that comes after this one adds no second one.
+        await enqueue(goesOn, { cursor: next }, { idempotencyKey: `after ${job.id}` });
+      }
       log.info({ ...counts }, counts.orphans > 0 ? 'sessions without an index have ended' : 'sessions swept');
       return { needed: true, ...counts, goesOn: next !== undefined };
     } finally {

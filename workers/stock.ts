@@ -2,6 +2,7 @@
 import type { Handler, Member, Platform, Schedule } from 'millrace';
 import { FAMILIES, type StockSettings } from './families.ts';
 import type { StockPart } from './family.ts';
+import { checkQueues, handlerIn, scheduleIn } from './queues.ts';
 
 /** What stockHandlers() gives. */
 export interface Stock {
@@ -25,12 +26,13 @@ export interface Stock {
  * @throws MillraceError OPTIONS_INVALID
  */
 export function stockHandlers(settings: StockSettings): Stock {
+  const queues = checkQueues(settings, 'stockHandlers');
   const parts = FAMILIES.flatMap((family) => family.parts(settings));
   const running = parts.filter(isRunning);
   return {
-    handlers: running.flatMap(({ handler }) => handler ?? []),
+    handlers: running.flatMap(({ handler }) => (handler ? [handlerIn(queues, handler)] : [])),
     consumers: running.flatMap(({ consumers }) => consumers ?? []),
-    schedules: running.flatMap(({ schedules }) => schedules ?? []),
+    schedules: running.flatMap(({ schedules = [] }) => schedules.map((one) => scheduleIn(queues, one))),
     summary: parts.map((part) => `${part.name}: ${isRunning(part) ? 'runs' : `left out, ${part.needs}`}`),
     close: () => {
       for (const { handler } of running) handler?.close?.();

@@ -1,15 +1,15 @@
 /**
- * Accounts: a sign-in that is limited, sessions in a cookie, and a new password, which ends the sessions on all other devices.
+ * Accounts: a sign-in that is limited by account and by address, sessions in a cookie, and a new password, which ends the sessions on all other devices.
  *
  * Shows sessions, rate limits, and `session.revoke-user`. A shop with pages would add csrf(): see examples/sign-in.ts.
  */
 import { Router } from 'express';
-import type { Platform } from 'millrace';
-import { requireSession, sessionOf } from 'millrace/http';
+import type { Limiter, Platform } from 'millrace';
+import { addressKey, requireSession, sessionOf } from 'millrace/http';
 import { z } from 'zod';
 import type { Account, Database } from './database.ts';
 import { bodyOf, Refused, userOf } from './http.ts';
-import { revokeUser } from './jobs.ts';
+import { sessionRevokeUser } from './jobs.ts';
 import { hashPassword, isPassword } from './passwords.ts';
 
 export const REALM = 'shop';
@@ -18,6 +18,11 @@ export const REALM = 'shop';
 export function shopRealm({ sessions }: Pick<Platform, 'sessions'>) {
   return sessions.realm(REALM, { idle: '30m', absolute: '7d', maxPerUser: 10, levels: ['customer', 'staff'] });
 }
+
+/** Tries at one account's password, from wherever they come. */
+const PER_ACCOUNT = { name: 'minute', limit: 10, per: '1m' } as const;
+/** Wrong ones from one address, at whichever accounts. */
+export const PER_ADDRESS = { name: 'minute', limit: 20, per: '1m' } as const;
 
 const newPassword = z.string().min(8).max(200);
 const signUp = z.strictObject({
@@ -31,12 +36,11 @@ const change = z.strictObject({ current: z.string().max(200), next: newPassword 
 
 /* eslint-disable oxc/no-async-endpoint-handlers -- Express 5 waits for them, and hands on what they throw. */
 export function accountRoutes(platform: Platform, { accounts }: Database): Router {
-  // Guesses of one account's password, from wherever they come.
-  const guesses = platform.limits.limiter('shop.sign-in', { policies: [{ name: 'minute', limit: 10, per: '1m' }] });
+  const perAccount = platform.limits.limiter('shop.sign-in', { policies: [PER_ACCOUNT] });
+  const perAddress = platform.limits.limiter('shop.sign-in-address', { policies: [PER_ADDRESS] });
 
   async function checkPassword(id: string, password: string): Promise<Account> {
-    const { allowed, retryAfterMs } = await guesses.consume(id);
-    if (!allowed) throw new Refused(429, `too many tries; come back in ${Math.ceil(retryAfterMs / 1_000)} s`);
+    await takeTry(perAccount, id);
     const account = await accounts.get(id);
     if (!(await isPassword(password, account?.password)) || !account) throw new Refused(401, 'wrong name or password');
     return account;
@@ -51,7 +55,10 @@ export function accountRoutes(platform: Platform, { accounts }: Database): Route
     })
     .post('/sign-in', async (request, response) => {
       const { id, password } = await bodyOf(request, signIn);
+      const address = addressKey(request.ip);
+      await takeTry(perAddress, address);
       const { name, role } = await checkPassword(id, password);
+      await perAddress.refund(address); // Many customers may sit behind one address.
       await sessionOf(request).signIn(id, { level: role });
       response.json({ name, role });
     })
@@ -64,7 +71,12 @@ export function accountRoutes(platform: Platform, { accounts }: Database): Route
       const account = await checkPassword(userOf(request), current);
       await accounts.put({ ...account, password: await hashPassword(next) });
       const { id: except } = sessionOf(request).current ?? {};
-      const { id: job } = await platform.jobs.enqueue(revokeUser, { userId: account.id, realm: REALM, except });
+      const { id: job } = await platform.jobs.enqueue(sessionRevokeUser, { userId: account.id, realm: REALM, except });
       response.status(202).json({ job });
     });
+}
+
+async function takeTry(limiter: Limiter, key: string): Promise<void> {
+  const { allowed, retryAfterMs } = await limiter.consume(key);
+  if (!allowed) throw new Refused(429, `too many tries; come back in ${Math.ceil(retryAfterMs / 1_000)} s`);
 }

@@ -62,7 +62,7 @@ const shop = openShop(platform, {
     allowPrivate: ['127.0.0.1'],
   },
   warehouse: { url: warehouse.url, secret: 'warehouse' },
-  charge: createProvider(),
+  payments: createProvider(),
   orders: { keepFor: '30m', lookEvery: '1m' },
   keepReportsFor: '1h',
 });

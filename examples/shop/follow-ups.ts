@@ -1,14 +1,15 @@
 /**
  * What follows from what happens to orders: each line is a job, enqueued once for its event, whoever dies when.
  *
- * Shows what `orders.project` enqueues: `email.send`, `webhook.deliver`, `leaderboard.record`, `presence.notify`, and the shop's own charge.
+ * Shows what `orders.project` enqueues: `email.send`, `webhook.deliver`, `leaderboard.record`, `presence.notify`, and the shop's own charges and refunds.
  */
 import type { EventContext } from 'millrace';
 import { followUp, type FollowUp, type FollowUps, type OrderSchemas } from 'millrace/workers';
 import type { Account, Database } from './database.ts';
-import { deliverWebhook, notify, recordScores, sendMail } from './jobs.ts';
+import { emailSend, leaderboardRecord, presenceNotify, webhookDeliver } from './jobs.ts';
+import type { mails } from './mails.ts';
 import { orderStates } from './orders.ts';
-import { chargeOrder } from './payments.ts';
+import { chargeOrder, refundOrder } from './payments.ts';
 import { CUSTOMERS, PRODUCTS } from './rankings.ts';
 
 /** The warehouse, which is told of orders that are paid or cancelled. */
@@ -31,41 +32,59 @@ export function followUps({ accounts }: Database, warehouse: Warehouse | undefin
       }));
       return [
         followUp(chargeOrder, { id, customer, totalCents }),
-        followUp(recordScores, { scores: [spent, ...sold] }),
-        ...confirm(account, { order: id, items, totalCents }),
+        followUp(leaderboardRecord, { scores: [spent, ...sold] }),
+        ...write(account, 'confirmation', { order: id, items, totalCents }),
       ];
     },
     async paid({ streamId: id, at }, context) {
-      const customer = await customerOf(id, context);
+      const { customer } = await orderOf(id, context);
       return [...tellWarehouse('order.paid', id, at), ...tell(customer, 'order.paid', { order: id })];
     },
     async shipped({ streamId: id, data }, context) {
-      return tell(await customerOf(id, context), 'order.shipped', { order: id, ...data });
+      const { customer } = await orderOf(id, context);
+      return tell(customer, 'order.shipped', { order: id, ...data }, 'shipped');
     },
     async cancelled({ streamId: id, at }, context) {
-      const customer = await customerOf(id, context);
-      return [...tellWarehouse('order.cancelled', id, at), ...tell(customer, 'order.cancelled', { order: id })];
+      const { customer, payment } = await orderOf(id, context);
+      return [
+        ...(payment === undefined ? [] : [followUp(refundOrder, { id, payment })]),
+        ...tellWarehouse('order.cancelled', id, at),
+        ...tell(customer, 'order.cancelled', { order: id }),
+      ];
+    },
+    async refunded({ streamId: id }, context) {
+      const { customer, totalCents } = await orderOf(id, context);
+      const data = { order: id, totalCents };
+      return [...write(customer, 'refund', data), ...tell(customer, 'order.refunded', data)];
     },
   };
 
-  /** Who has ordered; undefined for an order that was forgotten meanwhile. */
-  async function customerOf(order: string, { streams }: EventContext): Promise<Account | undefined> {
-    const { state } = await orderStates(streams).load(order);
-    return state.customer === undefined ? undefined : accounts.get(state.customer);
+  /** As it is by now, with the account of who has ordered: undefined for an order that was forgotten meanwhile. */
+  async function orderOf(id: string, { streams }: EventContext) {
+    const { state } = await orderStates(streams).load(id);
+    const customer = state.customer === undefined ? undefined : await accounts.get(state.customer);
+    return { ...state, customer };
   }
 
   function tellWarehouse(type: string, order: string, at: Date): FollowUp[] {
     const payload = { type, timestamp: at.toISOString(), data: { order } };
-    return warehouse ? [followUp(deliverWebhook, { ...warehouse, payload })] : [];
+    return warehouse ? [followUp(webhookDeliver, { ...warehouse, payload })] : [];
   }
 }
 
-function confirm(account: Account | undefined, order: object): FollowUp[] {
-  if (!account) return [];
-  const { name, mail: to } = account;
-  return [followUp(sendMail, { to, template: 'confirmation', data: { name, ...order } })];
+type Template = keyof typeof mails;
+
+function write(customer: Account | undefined, template: Template, data: object): FollowUp[] {
+  return customer ? [followUp(emailSend, mailTo(customer, template, data))] : [];
 }
 
-function tell(customer: Account | undefined, type: string, data: object): FollowUp[] {
-  return customer ? [followUp(notify, { userId: customer.id, type, data })] : [];
+/** With a template, who is not there to see it is sent a mail. */
+function tell(customer: Account | undefined, type: string, data: object, template?: Template): FollowUp[] {
+  if (!customer) return [];
+  const email = template && mailTo(customer, template, data);
+  return [followUp(presenceNotify, { userId: customer.id, type, data, email })];
+}
+
+function mailTo({ mail: to, name }: Account, template: Template, data: object) {
+  return { to, template, data: { name, ...data } };
 }

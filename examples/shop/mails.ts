@@ -46,6 +46,10 @@ export const mails = {
     subject: 'Your order is on its way',
     text: `Hello ${data.name},\n\n${data.carrier} has your order ${data.order}.`,
   })),
+  refund: template('refund', z.object({ name: z.string(), order: z.string(), totalCents: z.number() }), (data) => ({
+    subject: 'Your money is on its way back',
+    text: `Hello ${data.name},\n\nyour order ${data.order} is cancelled, and ${euros(data.totalCents)} are on their way back.`,
+  })),
   voucher: template('voucher', z.object({ name: z.string(), code: z.string() }), ({ name, code }) => ({
     subject: 'A present for you',
     text: `Hello ${name},\n\nyour next order is 10 % off with ${code}.`,

@@ -23,7 +23,11 @@ const shop = openShop(platform, {
   email: settings.email,
   webhooks: settings.webhooks,
   warehouse: url === undefined ? undefined : { url, secret: 'warehouse' },
-  charge: async ({ id }) => `payment-of-${id}`, // Your payment provider.
+  // Your payment provider.
+  payments: {
+    charge: async ({ id }) => `payment-of-${id}`,
+    refund: async (payment) => `refund-of-${payment}`,
+  },
 });
 try {
   await declareSchedules(platform, shop.schedules);

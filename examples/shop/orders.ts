@@ -20,7 +20,9 @@ export const model = orderModel({ store: STORE });
 interface OrderState {
   customer: string | undefined;
   totalCents: number;
-  status: 'none' | 'placed' | 'paid' | 'shipped' | 'cancelled' | 'forgotten';
+  /** Of the provider; undefined until it is paid. */
+  payment?: string | undefined;
+  status: 'none' | 'placed' | 'paid' | 'shipped' | 'cancelled' | 'refunded' | 'forgotten';
   items: ReadonlyArray<{ product: string; quantity: number }>;
 }
 
@@ -31,7 +33,9 @@ export function orderStates(streams: Pick<Streams, 'events'>) {
     name: 'order',
     initial: () => ({ customer: undefined, totalCents: 0, status: 'none', items: [] }),
     apply: (state, event) =>
-      event.type === 'placed' ? { ...event.data, status: 'placed' } : { ...state, status: event.type },
+      event.type === 'placed'
+        ? { ...event.data, status: 'placed' }
+        : { ...state, ...(event.type === 'paid' && { payment: event.data.payment }), status: event.type },
   });
 }
 

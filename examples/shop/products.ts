@@ -10,7 +10,7 @@ import { defineCatalog, type Catalog, type SearchIndex } from 'millrace/workers'
 import { z } from 'zod';
 import type { Database, Product } from './database.ts';
 import { bodyOf, Refused } from './http.ts';
-import { indexDocument, refreshCatalog } from './jobs.ts';
+import { catalogRefresh, searchIndexDocument } from './jobs.ts';
 import { viewed } from './rankings.ts';
 
 export const CATALOG = 'shop-products';
@@ -91,8 +91,8 @@ export function productRoutes(platform: Platform, database: Database, catalog: C
       if (!product) throw new Refused(404, 'there is no such product');
       await database.products.put({ ...product, cents });
       const [refresh] = await Promise.all([
-        jobs.enqueue(refreshCatalog, { catalog: CATALOG, ids: [product.id] }),
-        jobs.enqueue(indexDocument, { index: INDEX, id: product.id }),
+        jobs.enqueue(catalogRefresh, { catalog: CATALOG, ids: [product.id] }),
+        jobs.enqueue(searchIndexDocument, { index: INDEX, id: product.id }),
       ]);
       response.status(202).json({ job: refresh.id });
     })

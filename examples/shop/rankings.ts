@@ -8,7 +8,7 @@ import { consumeBatch, defineStream, unrecoverable, type Member, type Platform }
 import type { BoardsOption } from 'millrace/workers';
 import { z } from 'zod';
 import type { Database } from './database.ts';
-import { recordScores } from './jobs.ts';
+import { leaderboardRecord } from './jobs.ts';
 
 export const CUSTOMERS = 'shop.customers';
 export const PRODUCTS = 'shop.products';
@@ -43,7 +43,7 @@ export function viewRanking({ products }: Database): Member {
     const scores = entries
       .filter(({ data }) => known.has(data.product))
       .map(({ data, entry }) => ({ board: VIEWS, member: data.product, score: 1, operation: entry.id }));
-    if (scores.length > 0) await enqueue(recordScores, { scores });
+    if (scores.length > 0) await enqueue(leaderboardRecord, { scores });
   });
 }
 

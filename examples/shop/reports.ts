@@ -9,7 +9,7 @@ import { requireSession } from 'millrace/http';
 import { report, type AnyReport, type ReportResult } from 'millrace/workers';
 import { z } from 'zod';
 import { bodyOf, Refused, userOf } from './http.ts';
-import { exportReport } from './jobs.ts';
+import { reportExport } from './jobs.ts';
 import { model } from './orders.ts';
 
 /** The orders of whoever asks, in the order in which they came. An attempt goes on behind the last position that is in the file. */
@@ -37,7 +37,7 @@ export function reportRoutes({ jobs }: Platform, folder: string): Router {
   /** The job, if it is one of this user's reports. */
   async function mine(request: Request<{ id: string }>): Promise<JobInfo> {
     const info = await jobs.get(request.params.id);
-    const input = info?.name === exportReport.name ? (info.input as { user?: unknown } | undefined) : undefined;
+    const input = info?.name === reportExport.name ? (info.input as { user?: unknown } | undefined) : undefined;
     if (!info || input?.user !== userOf(request)) throw new Refused(404, 'you have no such report');
     return info;
   }
@@ -46,7 +46,7 @@ export function reportRoutes({ jobs }: Platform, folder: string): Router {
     .use('/reports', requireSession())
     .post('/reports', async (request, response) => {
       const { format } = await bodyOf(request, asked);
-      const { id } = await jobs.enqueue(exportReport, { report: 'orders', user: userOf(request), format });
+      const { id } = await jobs.enqueue(reportExport, { report: 'orders', user: userOf(request), format });
       response.status(202).location(`/reports/${id}`).json({ id });
     })
     .get('/reports/:id', async (request, response) => {

@@ -9,10 +9,10 @@ import { createApp } from './app.ts';
 import { openDatabase, type Database } from './database.ts';
 import { followUps, type Warehouse } from './follow-ups.ts';
 import { forgetHandler, forgetSchedule } from './forget.ts';
-import { handlersInShop, notify, schedulesInShop, sendMail } from './jobs.ts';
+import { QUEUES } from './jobs.ts';
 import { mails } from './mails.ts';
 import { STORE } from './orders.ts';
-import { chargeHandler, type Charge } from './payments.ts';
+import { chargeHandler, refundHandler, type PaymentProvider } from './payments.ts';
 import { INDEX, productCatalog, productIndex } from './products.ts';
 import { boards, CUSTOMERS, viewRanking } from './rankings.ts';
 import { orderReport } from './reports.ts';
@@ -21,7 +21,7 @@ import { orderReport } from './reports.ts';
 export interface ShopSettings {
   /** Where reports and the standings of seasons are written. */
   readonly folder: string;
-  readonly charge: Charge;
+  readonly payments: PaymentProvider;
   /** How mails are sent. Without it they wait. */
   readonly email?: Omit<EmailOptions, 'templates'> | undefined;
   /** How webhooks are sent, and the warehouse that is told. Without it, it is not. */
@@ -49,13 +49,14 @@ export interface Shop {
 
 /** The shop on a platform that has been started. */
 export function openShop(platform: Platform, settings: ShopSettings): Shop {
-  const { folder, charge, orders = { keepFor: '400d', lookEvery: '1d' } } = settings;
+  const { folder, payments, orders = { keepFor: '400d', lookEvery: '1d' } } = settings;
   const [reports, seasons] = ['reports', 'seasons'].map((name) => join(folder, name)) as [string, string];
   mkdirSync(seasons, { recursive: true });
   const database = openDatabase(platform);
   const catalog = productCatalog(database);
   const realm = shopRealm(platform);
   const stock = stockHandlers({
+    queues: QUEUES,
     email: settings.email && { ...settings.email, templates: mails },
     webhooks: settings.webhooks,
     catalog: { catalogs: [catalog] },
@@ -65,22 +66,13 @@ export function openShop(platform: Platform, settings: ShopSettings): Shop {
     sessionRevoke: { realms: { [REALM]: {} } },
     sessionSweep: { redis: () => platform.redis, prefix: platform.prefix, every: 86_400_000 },
     search: { indexes: { [INDEX]: productIndex(database) } },
-    notify: {
-      // Who is not there to see it is sent a mail.
-      async whenAway({ userId, notification: { id, type, data } }, { enqueue }) {
-        const account = await database.accounts.get(userId);
-        if (type !== 'order.shipped' || !account) return;
-        const mail = { to: account.mail, template: 'shipped', data: { name: account.name, ...(data as object) } };
-        await enqueue(sendMail, mail, { idempotencyKey: `${notify.name} ${id}` });
-      },
-    },
   });
   return {
     app: createApp(platform, { database, catalog, realm, reports }),
     database,
-    handlers: [...handlersInShop(stock.handlers), chargeHandler(charge), forgetHandler(orders.keepFor)],
+    handlers: [...stock.handlers, chargeHandler(payments), refundHandler(payments), forgetHandler(orders.keepFor)],
     consumers: [...stock.consumers, viewRanking(database)],
-    schedules: [...schedulesInShop(stock.schedules), forgetSchedule(orders.lookEvery)],
+    schedules: [...stock.schedules, forgetSchedule(orders.lookEvery)],
     summary: stock.summary,
     close: () => stock.close(),
   };

@@ -1,7 +1,7 @@
 /** What the shop begins with: some products, and somebody who may change them. */
 import type { Platform } from 'millrace';
 import type { Database, Product } from './database.ts';
-import { rebuildIndex, warmCache } from './jobs.ts';
+import { cacheWarm, searchRebuild } from './jobs.ts';
 import { hashPassword } from './passwords.ts';
 import { CATALOG, INDEX } from './products.ts';
 
@@ -37,5 +37,5 @@ export async function fillShop({ jobs }: Platform, { products, accounts }: Datab
   await Promise.all(PRODUCTS.map((product) => products.add(product)));
   const staff = { id: STAFF, name: 'The staff', mail: 'staff@shop.example', role: 'staff' } as const;
   await accounts.put({ ...staff, password: await hashPassword(password) });
-  await Promise.all([jobs.enqueue(warmCache, { catalog: CATALOG }), jobs.enqueue(rebuildIndex, { index: INDEX })]);
+  await Promise.all([jobs.enqueue(cacheWarm, { catalog: CATALOG }), jobs.enqueue(searchRebuild, { index: INDEX })]);
 }

@@ -26,6 +26,20 @@ export interface UpsertOutcome {
   readonly error?: MillraceError;
 }
 
+/** What came of an upsert. */
+export interface UpsertReport {
+  /** One for each item, in their order. */
+  readonly outcomes: readonly UpsertOutcome[];
+  readonly added: number;
+  readonly updated: number;
+  readonly unchanged: number;
+  readonly failed: number;
+  /** Chunks whose vector was asked of the embedder. */
+  readonly embedded: number;
+  /** Chunks that are no more. */
+  readonly removedChunks: number;
+}
+
 /** What documents are written with. */
 export interface UpsertParts {
   readonly name: string;
@@ -286,4 +300,20 @@ function failed(job: Job, error: unknown): UpsertOutcome {
         },
       );
   return { id: job.id, status: 'failed', embedded: job.embedded, removedChunks: 0, error: explained };
+}
+
+/** Whether something of it is new in the index. */
+export function isWritten({ status }: UpsertOutcome): boolean {
+  return status === 'added' || status === 'updated';
+}
+
+export function reportOf(outcomes: readonly UpsertOutcome[]): UpsertReport {
+  const counts = { added: 0, updated: 0, unchanged: 0, failed: 0 };
+  let [embedded, removedChunks] = [0, 0];
+  for (const outcome of outcomes) {
+    counts[outcome.status]++;
+    embedded += outcome.embedded;
+    removedChunks += outcome.removedChunks;
+  }
+  return { outcomes, ...counts, embedded, removedChunks };
 }

@@ -37,23 +37,9 @@ import {
 import { Searches } from './searches.ts';
 import { selfTest, type SelfTestOptions, type SelfTestReport } from './self-test.ts';
 import type { DocumentStore } from './store.ts';
-import { Upserts, type UpsertOutcome } from './upserts.ts';
+import { isWritten, reportOf, Upserts, type UpsertOutcome, type UpsertReport } from './upserts.ts';
 import type { SearchKind, VectorMeter } from './vector-metrics.ts';
 import type { Version, Versions } from './versions.ts';
-
-/** What came of an upsert. */
-export interface UpsertReport {
-  /** One for each item, in their order. */
-  readonly outcomes: readonly UpsertOutcome[];
-  readonly added: number;
-  readonly updated: number;
-  readonly unchanged: number;
-  readonly failed: number;
-  /** Chunks whose vector was asked of the embedder. */
-  readonly embedded: number;
-  /** Chunks that are no more. */
-  readonly removedChunks: number;
-}
 
 /** What an index is and holds. */
 export interface IndexStats {
@@ -267,6 +253,17 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
   }
 
   /**
+   * The ids of all documents, bit by bit. Those that come or go meanwhile may be among them, and one may come twice.
+   *
+   * @example
+   * for await (const id of index.ids()) if (!articles.has(id)) console.log(`${id} is in no table`);
+   */
+  async *ids(): AsyncGenerator<string, void> {
+    const { place } = await this.#version();
+    for await (const entries of this.#parts.store.scan(place)) for (const [id] of entries) yield id;
+  }
+
+  /**
    * The metadata of a document.
    *
    * @example
@@ -378,19 +375,4 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
       return { id, status: 'failed', embedded: 0, removedChunks: 0, error };
     }
   }
-}
-
-function isWritten({ status }: UpsertOutcome): boolean {
-  return status === 'added' || status === 'updated';
-}
-
-function reportOf(outcomes: readonly UpsertOutcome[]): UpsertReport {
-  const counts = { added: 0, updated: 0, unchanged: 0, failed: 0 };
-  let [embedded, removedChunks] = [0, 0];
-  for (const outcome of outcomes) {
-    counts[outcome.status]++;
-    embedded += outcome.embedded;
-    removedChunks += outcome.removedChunks;
-  }
-  return { outcomes, ...counts, embedded, removedChunks };
 }

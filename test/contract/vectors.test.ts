@@ -79,6 +79,16 @@ function contract(redis: () => RedisOptions, more: Options): void {
     { id: 'bare', text: 'nothing is known of this one' },
   ];
 
+  test('the ids of all documents are listed, of all shards', async () => {
+    const { index } = await open({ shards: 3 });
+    await index.upsert([...documents, ...many('en')]);
+    await index.delete(['fox', '7']);
+    const ids = new Set<string>();
+    for await (const id of index.ids()) ids.add(id);
+    const left = [...documents, ...many('en')].map(({ id }) => id).filter((id) => id !== 'fox' && id !== '7');
+    expect([...ids].toSorted()).toEqual(left.toSorted());
+  });
+
   test('documents are put, found, changed and removed', async () => {
     const { index, embedder } = await open();
     expect(await index.upsert(documents)).toMatchObject({ added: 4, failed: 0 });

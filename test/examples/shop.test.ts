@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { PER_ADDRESS } from '../../examples/shop/accounts.ts';
 import { Visitor } from '../../examples/shop/demo/visitor.ts';
+import { model } from '../../examples/shop/orders.ts';
 import { viewed } from '../../examples/shop/rankings.ts';
 import { openShop } from '../../examples/shop/shop.ts';
 import { fillShop, STAFF } from '../../examples/shop/stock.ts';
@@ -39,6 +41,8 @@ test('an order goes through all of the jobs', async () => {
   const mail = own(await startMailServer());
   const warehouse = own(await startReceiver());
   const [asked, provider] = [gate(), gate()];
+  const refunds: string[] = [];
+  let isFirst = true;
   const shop = openShop(platform, {
     folder: join(folder, '.millrace/shop'), // As main.ts has it.
     email: { smtp: mail.url, from: 'shop@shop.example' },
@@ -48,12 +52,21 @@ test('an order goes through all of the jobs', async () => {
       allowPrivate: ['127.0.0.1'],
     },
     warehouse: { url: warehouse.url, secret: 'warehouse' },
-    charge: async ({ id, totalCents }) => {
-      if (totalCents === SLOW_CENTS) {
-        asked.open();
-        await provider.opened;
-      }
-      return `payment-of-${id}`;
+    payments: {
+      async charge({ id, totalCents }) {
+        if (totalCents === SLOW_CENTS && isFirst) {
+          isFirst = false;
+          asked.open();
+          await provider.opened;
+          throw new Error('the answer was lost');
+        }
+        return `payment-of-${id}`;
+      },
+      async refund(payment) {
+        refunds.push(payment);
+        if (refunds.length === 1) throw new Error('the answer was lost');
+        return `refund-of-${payment}`;
+      },
     },
   });
   own({ close: async () => shop.close() });
@@ -189,18 +202,57 @@ test('an order goes through all of the jobs', async () => {
     'shop.session.sweep',
   ]);
 
-  // Cancelled while it is charged: it stays cancelled, and somebody is told to give the money back.
-  const { body: slow } = await ada.ask('POST', '/orders', { items: [{ product: 'chef-knife', quantity: 1 }] });
-  const slowId = String(slow['id']);
-  await asked.opened;
-  expect((await ada.ask('POST', `/orders/${slowId}/cancel`, {})).status).toBe(200);
+  // Cancelled when it is paid: the money goes back, and a mail says so.
+  const cancelled = async (product: string, isTime: (id: string) => Promise<unknown>): Promise<string> => {
+    const { body: order } = await ada.ask('POST', '/orders', { items: [{ product, quantity: 1 }] });
+    const one = String(order['id']);
+    await isTime(one);
+    expect((await ada.ask('POST', `/orders/${one}/cancel`, {})).status).toBe(200);
+    return one;
+  };
+  const comesTo = (order: string, state: string) =>
+    eventually(async () => expect((await ada.ask('GET', `/orders/${order}`)).body).toMatchObject({ status: state }));
+  const paid = await cancelled('umbrella', (order) => comesTo(order, 'paid'));
+  await comesTo(paid, 'refunded');
+  // Cancelled while it is charged, and nobody has heard that it was.
+  const slow = await cancelled('chef-knife', () => asked.opened);
   provider.open();
-  await eventually(async () =>
-    expect(await platform.deadLetters.clusters({ queue: 'shop.payments' })).toMatchObject([
-      { message: expect.stringContaining('give back') },
-    ]),
+  await comesTo(slow, 'refunded');
+  expect(refunds).toEqual([paid, paid, slow].map((order) => `payment-of-${order}`));
+  const { events } = await model.reader(platform.streams).store.readPage(paid);
+  expect(events.map(({ type }) => type)).toEqual(['placed', 'paid', 'cancelled', 'refunded']);
+  await eventually(() =>
+    expect(mail.mails.filter(({ headers: { subject } }) => subject === 'Your money is on its way back')).toHaveLength(
+      2,
+    ),
   );
-  expect((await ada.ask('GET', `/orders/${slowId}`)).body).toMatchObject({ status: 'cancelled' });
+  expect(await platform.deadLetters.count()).toBe(0);
+});
+
+test('whoever tries passwords from one address is held up there, and nobody else is', async () => {
+  const platform = await startPlatform(own, server.url);
+  const payments = { charge: async () => 'none', refund: async () => 'none' };
+  const shop = openShop(platform, { folder: join(folder, '.millrace/shop'), payments });
+  own({ close: async () => shop.close() });
+  await fillShop(platform, shop.database, password);
+  const listener = own(await listen(shop.app, { host: '127.0.0.1', port: 0 }));
+  const perAddress = platform.limits.limiter('shop.sign-in-address', { policies: [PER_ADDRESS] });
+  await perAddress.setPolicy(PER_ADDRESS.name, { limit: 2, per: '1d' });
+  const tally = { requests: 0, refused: 0, limited: 0, failed: 0, orders: 0 };
+  const signIn = async (address: string, id: string, given: string): Promise<number> => {
+    const { status } = await Object.assign(new Visitor(id, address, listener.url, tally), { password: given }).signIn();
+    return status;
+  };
+  const office = '198.51.100.7';
+  const statuses = [
+    await signIn(office, STAFF, 'a guess'),
+    await signIn(office, STAFF, password), // One that is right does not count.
+    await signIn(office, 'ada', 'a guess'),
+    await signIn(office, 'bob', 'a guess'),
+    await signIn(office, STAFF, password),
+    await signIn('198.51.100.8', STAFF, password),
+  ];
+  expect(statuses).toEqual([401, 200, 401, 429, 429, 200]);
 });
 
 test('the demo runs for as long as it is told to, says what happened, and leaves nothing', async () => {

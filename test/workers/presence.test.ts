@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { handle, type Handler } from '../../src/index.ts';
 import {
   attend,
@@ -18,7 +19,7 @@ import {
 import { eventually } from '../support/eventually.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
-import { ends, faultsOf, impatient, QUICK, startPlatform } from './scene.ts';
+import { ends, faultsOf, impatient, letterOf, QUICK, startPlatform } from './scene.ts';
 
 const own = ownedByTest();
 let redis: TestServer;
@@ -102,6 +103,27 @@ describe('presence.notify', () => {
     });
     expect((await platform.jobs.get(result.emailJob))?.input).toEqual(EMAIL);
     expect([missed, (await platform.jobs.counts('email')).waiting]).toEqual([['ada paid:7'], 1]);
+  });
+
+  test('what a topic does not take is refused when it is enqueued, and a dead letter at once if it has come by another way', async () => {
+    const platform = await startPlatform(own, redis.url);
+    const told: unknown[] = [];
+    await attend(platform, 'ada', { onNotification: ({ data }) => told.push(data) });
+    await platform.work({ ...QUICK, handlers: [createPresenceNotifyHandler()] });
+    const rest = { type: 'note', id: 'ü'.repeat(200) };
+    const room = 65_536 - Buffer.byteLength(JSON.stringify({ ...rest, data: '', at: 1e12 }));
+    const largest = 'é'.repeat(Math.floor(room / 2)) + 'e'.repeat(room % 2);
+    await platform.jobs.enqueueAndWait(presenceNotify, { userId: 'ada', ...rest, data: largest });
+    await eventually(() => expect(told).toEqual([largest]));
+
+    const tooLarge = { userId: 'ada', ...rest, data: `${largest}e` };
+    expect(await faultsOf(presenceNotify, { ...tooLarge, id: undefined })).toEqual([]); // A job's id is shorter.
+    const refused = platform.jobs.enqueue(presenceNotify, tooLarge);
+    await expect(refused).rejects.toThrow(/data, type and id of at most 65536 bytes, got 65537/);
+    await expect(refused).rejects.not.toThrow(/é/);
+    const { id } = await platform.jobs.enqueue({ ...presenceNotify, input: z.any() }, tooLarge);
+    const { attempts, error } = await letterOf(platform, id);
+    expect([attempts.length, error.message]).toEqual([1, expect.stringContaining('at most 65536 bytes')]);
   });
 
   test('faults of inputs are told with the place in the mail; nothing is needed to run it, and a variable turns it off', async () => {

@@ -29,6 +29,8 @@ const schemas = {
   paid: z.object({ payment: z.string().optional() }),
   shipped: z.object({ carrier: z.string().min(1), tracking: z.string().optional() }),
   cancelled: z.object({ reason: z.string().optional() }),
+  /** What was paid for an order that is cancelled has gone back. */
+  refunded: z.object({ refund: z.string().optional() }),
   /** The customer is to be forgotten: the order is removed, its day keeps its sum. Append it behind an erase(). */
   forgotten: z.object({}),
 };
@@ -39,7 +41,7 @@ export type OrderSchemas = typeof schemas;
 const orderDocument = z.object({
   kind: z.literal('order'),
   customer: z.string(),
-  status: z.enum(['placed', 'paid', 'shipped', 'cancelled']),
+  status: z.enum(['placed', 'paid', 'shipped', 'cancelled', 'refunded']),
   totalCents: z.number(),
   currency: z.string(),
   items: z.array(item),
@@ -154,16 +156,21 @@ function projectOrders(events: EventsContract<OrderSchemas>, dayOf: (at: Date) =
       },
       async shipped(view, { streamId, data: { carrier, tracking }, at }) {
         const order = kindOf('order', await view.get(orderKey(streamId)));
-        if (!order || order.status === 'cancelled') return;
+        if (!order || isCancelled(order)) return;
         const shipment = { status: 'shipped', carrier, ...(tracking !== undefined && { tracking }) } as const;
         await view.set(orderKey(streamId), { ...order, ...shipment, changedAt: at.toISOString() });
       },
       async cancelled(view, { streamId, at }) {
         const order = kindOf('order', await view.get(orderKey(streamId)));
-        if (!order || order.status === 'cancelled') return;
+        if (!order || isCancelled(order)) return;
         await view.set(orderKey(streamId), { ...order, status: 'cancelled', changedAt: at.toISOString() });
         const before = kindOf('day', await view.get(dayKey(order.day))) ?? NO_ORDERS;
         await view.set(dayKey(order.day), { ...withCents(before, order, -1), cancelled: before.cancelled + 1 });
+      },
+      async refunded(view, { streamId, at }) {
+        const order = kindOf('order', await view.get(orderKey(streamId)));
+        if (order?.status !== 'cancelled') return;
+        await view.set(orderKey(streamId), { ...order, status: 'refunded', changedAt: at.toISOString() });
       },
       forgotten(view, { streamId }) {
         view.delete(orderKey(streamId));
@@ -173,6 +180,10 @@ function projectOrders(events: EventsContract<OrderSchemas>, dayOf: (at: Date) =
 }
 
 const NO_ORDERS: OrderDay = { kind: 'day', orders: 0, cancelled: 0, cents: {} };
+
+function isCancelled({ status }: OrderDocument): boolean {
+  return status === 'cancelled' || status === 'refunded';
+}
 
 function withCents(
   day: OrderDay,

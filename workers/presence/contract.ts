@@ -40,7 +40,7 @@ export interface NotifyInput {
   userId: string;
   /** Such as `order.shipped`: letters, digits and _ . - */
   type: string;
-  /** Anything with a JSON form; with the rest at most 64 KB. */
+  /** Anything with a JSON form; with `id` and `type` at most 64 KB. */
   data?: unknown;
   /** Names the notification, such as `shipped:42`. Default: made of the job's id. */
   id?: string | undefined;
@@ -61,24 +61,37 @@ export interface NotifyResult {
   emailJob?: string | undefined;
 }
 
-const notifySchema = z.strictObject({
-  userId: z.string().min(1).max(256),
-  type: typeField,
-  data: z.unknown().optional(),
-  id: z.string().min(1).max(200).optional(),
-  email: z
-    .custom<EmailInput>((value) => typeof value === 'object' && value !== null, 'expected the input of email.send')
-    .superRefine(async (email, context) => {
-      const { issues = [] } = await emailSend.input['~standard'].validate(email);
-      for (const { path = [], message } of issues)
-        context.addIssue({
-          code: 'custom',
-          path: path.map((step) => (typeof step === 'object' ? step.key : step)),
-          message,
-        });
-    })
-    .optional(),
-});
+/** What is not known before the job is there, at its longest: its id as stableId() gives it, and when it was enqueued. */
+const LATER = { id: 'x'.repeat(64), at: 9_999_999_999_999 };
+
+const notifySchema = z
+  .strictObject({
+    userId: z.string().min(1).max(256),
+    type: typeField,
+    data: z.unknown().optional(),
+    id: z.string().min(1).max(200).optional(),
+    email: z
+      .custom<EmailInput>((value) => typeof value === 'object' && value !== null, 'expected the input of email.send')
+      .superRefine(async (email, context) => {
+        const { issues = [] } = await emailSend.input['~standard'].validate(email);
+        for (const { path = [], message } of issues)
+          context.addIssue({
+            code: 'custom',
+            path: path.map((step) => (typeof step === 'object' ? step.key : step)),
+            message,
+          });
+      })
+      .optional(),
+  })
+  .superRefine(({ type, data, id = LATER.id }, context) => {
+    const { maxBytes } = userNotifications;
+    const sizeBytes = Buffer.byteLength(JSON.stringify({ id, type, data, at: LATER.at } satisfies Notification));
+    if (sizeBytes <= maxBytes) return;
+    // Of the input as a whole: what is told of `data`, which is a secret, would not be shown.
+    context.addIssue(
+      `expected data, type and id of at most ${maxBytes} bytes, got ${sizeBytes}; store data elsewhere and send where it is`,
+    );
+  });
 
 /** What the handler of `presence.notify` gets. */
 export type ParsedNotify = z.output<typeof notifySchema>;

@@ -1,6 +1,7 @@
 /** The contracts of `search.index-document` and `search.rebuild`, and the flow that rebuilds an index. */
 import { defineJob, flow, type Flow, type FlowOptions, type JobContract } from 'millrace';
 import { z } from 'zod';
+import { checkQueues, contractIn, type QueuesOption } from '../queues.ts';
 
 const indexField = z.string().regex(/^[\w.-]{1,128}$/, 'expected 1 to 128 letters, digits and _ . -');
 const idField = z.string().min(1).max(512);
@@ -173,7 +174,7 @@ export const searchRebuild: JobContract<RebuildInput, ParsedRebuild, RebuildResu
 });
 
 /** Which index to rebuild, and how. */
-export interface RebuildFlowOptions extends RebuildInput, Pick<FlowOptions, 'delay' | 'priority'> {
+export interface RebuildFlowOptions extends RebuildInput, QueuesOption, Pick<FlowOptions, 'delay' | 'priority'> {
   /** How many children share the documents, 1 to 256. Default 8. */
   parts?: number | undefined;
 }
@@ -183,12 +184,21 @@ export interface RebuildFlowOptions extends RebuildInput, Pick<FlowOptions, 'del
  *
  * @example
  * const { id } = await platform.jobs.enqueueFlow(rebuildFlow({ index: 'help', parts: 16 }));
+ * @throws MillraceError OPTIONS_INVALID
  */
-export function rebuildFlow({ index, despiteFailures, parts = 8, ...options }: RebuildFlowOptions): Flow {
+export function rebuildFlow({
+  index,
+  despiteFailures,
+  parts = 8,
+  queues: named,
+  ...options
+}: RebuildFlowOptions): Flow {
+  const queues = checkQueues({ queues: named }, 'rebuildFlow');
+  const child = contractIn(queues, searchRebuildPart);
   const children = Array.from({ length: parts }, (_none, part) =>
-    flow(searchRebuildPart, { index, part, parts }, { ...options, onFailure: 'run-parent' }),
+    flow(child, { index, part, parts }, { ...options, onFailure: 'run-parent' }),
   );
   const { priority } = options;
   const input = { index, ...(despiteFailures !== undefined && { despiteFailures }) };
-  return flow(searchRebuild, input, { ...(priority !== undefined && { priority }), children });
+  return flow(contractIn(queues, searchRebuild), input, { ...(priority !== undefined && { priority }), children });
 }

@@ -38,7 +38,10 @@ export interface SearchIndex extends Omit<IndexOptions, 'name' | 'dimensions' | 
   chunker?: Chunker | TextChunkerOptions | undefined;
   /** For jobs without a text, and for rebuilds. */
   load?: LoadDocuments | undefined;
-  /** The ids of all documents, bit by bit where there are many. For rebuilds; each part asks for it. */
+  /**
+   * The ids of all documents, bit by bit where there are many. For rebuilds; each part asks for it. What it does not list is removed, so it must
+   * fail where it cannot list all.
+   */
   ids?: ((context: { signal: AbortSignal }) => Source<string>) | undefined;
 }
 

@@ -1,6 +1,6 @@
 /** What happens in a shop: mostly the usual, now and then a mistake. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { deliverWebhook, sendMail } from '../jobs.ts';
+import { emailSend, webhookDeliver } from '../jobs.ts';
 import { model } from '../orders.ts';
 import { viewed } from '../rankings.ts';
 import { PRODUCTS } from '../stock.ts';
@@ -106,12 +106,12 @@ export const ACTS: Readonly<Record<string, Act>> = {
   campaign: {
     weight: 0.4,
     run: ({ platform }) =>
-      platform.jobs.enqueue(sendMail, { to: 'ada@example.com', template: 'voucher', data: { name: 'Ada' } }),
+      platform.jobs.enqueue(emailSend, { to: 'ada@example.com', template: 'voucher', data: { name: 'Ada' } }),
   },
   closedBranch: {
     weight: 0.4,
     run: ({ platform, warehouse }) =>
-      platform.jobs.enqueue(deliverWebhook, {
+      platform.jobs.enqueue(webhookDeliver, {
         url: `${warehouse}/closed`,
         secret: 'warehouse',
         payload: { type: 'stock.count' },
