@@ -13,7 +13,8 @@ export const ERROR_CODES = {
   CACHE_VALUE_INVALID: 'A value cannot be kept in the cache as it is, or a loader gave none that can.',
   CAPABILITY_MISSING: 'The connected server lacks a feature that was asked for.',
   CLOSED: 'Something was used after it had been closed or stopped.',
-  DURATION_INVALID: "A duration is neither a number of milliseconds nor a string such as '30s'.",
+  DURATION_INVALID:
+    "A duration is neither a number of milliseconds nor a string such as '30s', or it is longer than the call takes.",
   EMBEDDING_FAILED:
     'An embedder gave no usable vectors: it could not be reached, refused the call, or answered with something else.',
   EMBEDDING_REFUSED: 'An embedder refused one or more texts; others in the same call may be well.',
@@ -78,6 +79,7 @@ export const ERROR_CODES = {
   REDIS_WRONG_TOPOLOGY: 'The address is of another kind (standalone, Sentinel, Cluster) than the options say.',
   REQUEST_FAILED: 'The handler of a request ended with an error.',
   REQUEST_TIMEOUT: 'A request had no answer within its deadline; whether it was handled is unknown.',
+  ROOM_FULL: 'A room of presence has as many members as it may; whoever asked did not come in.',
   SCORE_INVALID: 'A score is not a finite number, not within its bounds, or would make a sum too large.',
   SCRIPT_FAILED: 'A Lua script ended with an error.',
   SCRIPT_INVALID:

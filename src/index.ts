@@ -5,7 +5,7 @@ export { ERROR_CODES, isMillraceError, MillraceError, type ErrorCode } from './e
 export { formatMs, toMs, type Duration } from './durations.ts';
 export { systemClock, withDeadline, type Clock } from './clock.ts';
 export { createLogger, type Logger, type LogLevel, type LogOptions } from './log.ts';
-export { checkOptions, durationOption, parseInput, type Fault, type Schema } from './schema.ts';
+export { checkOptions, durationOption, nearest, parseInput, type Fault, type Schema } from './schema.ts';
 export type { Check, Health } from './health.ts';
 export type { RedisOptions, TlsOptions, Topology } from './redis/address.ts';
 export { requireFeature, type Capabilities, type Feature } from './redis/capabilities.ts';
@@ -46,7 +46,7 @@ export { flow, type ChildFailurePolicy, type EnqueuedFlow, type Flow, type FlowO
 export type { CancelOptions, CancelStatus } from './jobs/cancel.ts';
 export type { JobInfo, JobState } from './jobs/inspect.ts';
 export type { AttemptOutcome, AttemptRecord, DeathReason as DeadReason } from './jobs/attempt-record.ts';
-export type { Jobs, JobsOptions, PlatformJobs, QueueCounts, WaitOptions } from './jobs/jobs.ts';
+export type { Jobs, JobsOptions, PlatformJobs, QueueCounts, WaitForOptions, WaitOptions } from './jobs/jobs.ts';
 export { contractSecrets, type ContractInfo } from './jobs/contract-book.ts';
 export type { RetryStatus } from './jobs/retry.ts';
 export {
@@ -58,7 +58,7 @@ export {
   type SearchOptions as JobSearchOptions,
 } from './jobs/search/filter.ts';
 export { hideSecrets } from './jobs/hide-secrets.ts';
-export { maskSecrets, SECRET_MARK } from './jobs/secrets.ts';
+export { maskSecrets, SECRET_MARK } from './secrets.ts';
 export type { DeadLetterRetention } from './jobs/runtime.ts';
 export type { Worker, WorkOptions } from './worker.ts';
 export type { Fleet } from './jobs/fleet/fleet.ts';
@@ -155,7 +155,13 @@ export type { EdgeKey } from './rate-limit/edge-keys.ts';
 export { createLimits, type LimiterOptions, type Limits, type LimitsOptions } from './rate-limit/limits.ts';
 export type { OnError } from './rate-limit/outage.ts';
 export type { Algorithm, Policy, PolicyChange, PolicyInfo } from './rate-limit/policies.ts';
-export { defineStream, type KeepEntries, type StreamContract, type StreamOptions } from './streams/contract.ts';
+export {
+  defineStream,
+  type KeepEntries,
+  type KeepLetters,
+  type StreamContract,
+  type StreamOptions,
+} from './streams/contract.ts';
 export { consume, consumeBatch, type ConsumerDefinition } from './streams/consumer/consume.ts';
 export type {
   BatchEntry,
@@ -306,9 +312,9 @@ export type { SessionEvent, SessionEvents } from './session/events.ts';
 export type { SessionMetricsRegistry } from './session/session-metrics.ts';
 export { createVectors, type ExpiringValues, type Vectors } from './vector/create-vectors.ts';
 export type { IndexOptions, VectorsOptions } from './vector/options.ts';
-export type { IndexStats, UpsertReport, VectorIndex } from './vector/vector-index.ts';
+export type { IndexStats, VectorIndex } from './vector/vector-index.ts';
 export type { VectorItem } from './vector/documents.ts';
-export type { UpsertOutcome } from './vector/upserts.ts';
+export type { UpsertOutcome, UpsertReport } from './vector/upserts.ts';
 export type {
   HybridOptions,
   RangeOptions as VectorRangeOptions,

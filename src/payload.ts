@@ -135,7 +135,7 @@ function withoutJson(
   path: readonly PropertyKey[],
   above: readonly unknown[],
 ): { path: readonly PropertyKey[]; message: string } | undefined {
-  if (typeof value === 'bigint') return { path, message: `expected a value with a JSON form, got ${value}n` };
+  if (typeof value === 'bigint') return { path, message: 'expected a value with a JSON form, got a bigint' };
   if (typeof value !== 'object' || value === null) return undefined;
   if (above.includes(value))
     return { path, message: 'expected a value with a JSON form, got an object that is within itself' };

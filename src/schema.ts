@@ -166,6 +166,8 @@ function keysAt(schema: unknown, [step, ...rest]: readonly PropertyKey[]): strin
 /**
  * The known word nearest to a mistyped one, if any is near enough to be meant.
  *
+ * @example
+ * const meant = nearest('emial', ['email', 'report']); // email
  * @param within How many letters may differ; default about a third of the word.
  */
 export function nearest(

@@ -36,6 +36,8 @@ const GROUND = [
   'describe-error',
   'fingerprint',
   'payload',
+  'secrets',
+  'quiet-schema',
 ].map((name) => `src/${name}.ts`);
 
 /** Each package of ours that only one place may import. */

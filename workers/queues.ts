@@ -25,8 +25,8 @@ const optionsSchema = z.strictObject({
 });
 
 /** @throws MillraceError OPTIONS_INVALID */
-export function checkQueues({ queues }: QueuesOption, owner: string): string | undefined {
-  return checkOptions(optionsSchema, { queues }, owner).queues;
+export function checkQueues(options: QueuesOption, owner: string): string | undefined {
+  return checkOptions(optionsSchema, options, owner).queues;
 }
 
 /** The contract, on those queues. */

@@ -26,7 +26,7 @@ export interface Stock {
  * @throws MillraceError OPTIONS_INVALID
  */
 export function stockHandlers(settings: StockSettings): Stock {
-  const queues = checkQueues(settings, 'stockHandlers');
+  const queues = checkQueues({ queues: settings.queues }, 'stockHandlers');
   const parts = FAMILIES.flatMap((family) => family.parts(settings));
   const running = parts.filter(isRunning);
   return {

@@ -1,10 +1,10 @@
 -- Note the keys that a process saw near the edge of their limits, and forget those of which nothing was heard for long.
 -- Atomic, because what several processes tell of a key is added up, and both keys must hold the same fields.
 local seen    = KEYS[1]            -- ZSET    `limiter/key` by when it was last told of, in ms
-local facts   = KEYS[2]            -- HASH    `limiter/key` -> `policy used refused since`
+local facts   = KEYS[2]            -- HASH    `limiter/key` -> `policy used refused since states`
 local keep_ms = tonumber(ARGV[1])  -- how long a key is remembered without news
 local most    = tonumber(ARGV[2])  -- how many keys are remembered; those go first of which nothing was heard for longest
-local told    = {unpack(ARGV, 3)}  -- of each key: `limiter/key`, the policy, how much of it is used, how many calls were refused since the last time
+local told    = {unpack(ARGV, 3)}  -- of each key: `limiter/key`, the policy, how much of it is used, how many calls were refused since the last time, where the states of its policies are
 -- Reply: how many keys are remembered
 
 local time = redis.call('TIME')
@@ -18,11 +18,11 @@ local function forget(fields)
 end
 forget(redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('%.0f', now - keep_ms)))
 
-for at = 1, #told, 4 do
-  local field = told[at]
-  local refused, since = string.match(redis.call('HGET', facts, field) or '', ' (%d+) (%d+)$')
-  refused = string.format('%.0f', (refused or 0) + told[at + 3])
-  redis.call('HSET', facts, field, told[at + 1] .. ' ' .. told[at + 2] .. ' ' .. refused .. ' ' .. (since or now_text))
+for at = 1, #told, 5 do
+  local field, policy, used, now_refused, states = unpack(told, at, at + 4)
+  local refused, since = string.match(redis.call('HGET', facts, field) or '', '^%S+ %S+ (%d+) (%d+)')
+  refused = string.format('%.0f', (refused or 0) + now_refused)
+  redis.call('HSET', facts, field, table.concat({ policy, used, refused, since or now_text, states }, ' '))
   redis.call('ZADD', seen, now_text, field)
 end
 local excess = redis.call('ZCARD', seen) - most

@@ -7,7 +7,16 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
-import { createLogger, createPlatform, defineJob, handle, readEnv, systemClock, type Platform } from '../index.ts';
+import {
+  createLogger,
+  createPlatform,
+  defineJob,
+  handle,
+  readEnv,
+  systemClock,
+  type Connections,
+  type Platform,
+} from '../index.ts';
 import { EXIT_CODES, type Command } from './command.ts';
 import { note, say } from './output.ts';
 import { progressLine } from './progress.ts';
@@ -24,8 +33,9 @@ interface Figures {
   /** Calls of enqueue(), so many at once as `callers`. */
   enqueuePerSecond: number;
   callers: number;
-  /** One call of enqueueMany(). */
+  /** Calls of enqueueMany(), one after the other, of so many jobs as `bulk` at most. */
   enqueueManyPerSecond: number;
+  bulk: number;
   /** Handlers that do nothing, so many at once as `concurrency`. */
   workPerSecond: number;
   concurrency: number;
@@ -36,6 +46,8 @@ const DEFAULT_JOBS = 2_000;
 const MOST_JOBS = 100_000;
 const CALLERS = 50;
 const CONCURRENCY = 50;
+/** What Ctrl-C waits for. */
+const BULK = 2_000;
 const SCAN_COUNT = 1_000;
 
 const noop = defineJob({ name: 'bench.noop', input: z.object({ at: z.number() }), retention: { count: 0 } });
@@ -49,27 +61,30 @@ export const bench: Command = {
   exitCodes: { ...EXIT_CODES, 1: 'failed, or cut short' },
   async run({ flags }) {
     const jobs = countOf('jobs', flags, 1, MOST_JOBS) ?? DEFAULT_JOBS;
-    const { platform: options } = readEnv();
-    const prefix = `${options.prefix ?? 'millrace'}:bench:${randomUUID().slice(0, 8)}`;
-    const progress = progressLine();
-    const log = createLogger({ ...options.log, level: 'error', destination: process.stderr });
-    const platform = createPlatform({ ...options, prefix, log, onProgress: progress.show });
-    let figures: Figures | undefined;
-    let isStarted = false;
-    try {
-      await platform.start();
-      isStarted = true;
-      figures = await untilCtrlC((signal) => measure(platform, jobs, signal, progress.show));
-    } finally {
-      progress.clear();
-      await platform.stop(); // It writes until then.
-      if (isStarted) await removeKeys(prefix);
-    }
+    // It removes what the bench has written, and keeps an embedded server until then.
+    const figures = await withPlatform(({ redis }) => run(jobs, redis));
     if (figures) return say(flags['json'], figures, linesOf);
     note('Cut short; what it had written is removed.');
     return 1;
   },
 };
+
+/** Undefined when it was cut short. */
+async function run(jobs: number, redis: Connections): Promise<Figures | undefined> {
+  const { platform: options } = readEnv();
+  const prefix = `${options.prefix ?? 'millrace'}:bench:${randomUUID().slice(0, 8)}`;
+  const progress = progressLine();
+  const log = createLogger({ ...options.log, level: 'error', destination: process.stderr });
+  const platform = createPlatform({ ...options, prefix, log, onProgress: progress.show });
+  try {
+    await platform.start();
+    return await untilCtrlC((signal) => measure(platform, jobs, signal, progress.show));
+  } finally {
+    progress.clear();
+    await platform.stop(); // It writes until then.
+    await removeKeys(redis, prefix);
+  }
+}
 
 /** Undefined when it was cut short. */
 async function measure(
@@ -88,7 +103,10 @@ async function measure(
   if (signal.aborted) return undefined;
   show('enqueueing together');
   const many = Array.from({ length: jobs }, () => input);
-  const manyMs = await timed(() => platform.jobs.enqueueMany(noop, many));
+  const manyMs = await timed(async () => {
+    for (let from = 0; from < jobs && !signal.aborted; from += BULK)
+      await platform.jobs.enqueueMany(noop, many.slice(from, from + BULK));
+  });
   if (signal.aborted) return undefined;
   show('working');
   let toDo = jobs * 2;
@@ -110,6 +128,7 @@ async function measure(
     enqueuePerSecond: rate(jobs, enqueueMs),
     callers: CALLERS,
     enqueueManyPerSecond: rate(jobs, manyMs),
+    bulk: Math.min(jobs, BULK),
     workPerSecond: rate(jobs * 2, workMs),
     concurrency: CONCURRENCY,
   };
@@ -126,34 +145,43 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** Walks through all keys of the server, as Redis has no other way to find those with a beginning. */
-async function removeKeys(prefix: string): Promise<void> {
+async function removeKeys(redis: Connections, prefix: string): Promise<void> {
   try {
-    await withPlatform(async ({ redis }) => {
-      const client = redis.commands();
-      const nodes = 'nodes' in client ? client.nodes('master') : [client];
-      for (const node of nodes) {
-        let cursor = '0';
-        do {
-          const [next, keys] = await node.scan(cursor, 'MATCH', `${prefix}:*`, 'COUNT', SCAN_COUNT);
-          // One by one: in a Cluster they are of many slots.
-          await Promise.all(keys.map((key) => node.unlink(key)));
-          cursor = next;
-        } while (cursor !== '0');
-      }
-    });
+    const client = redis.commands();
+    const nodes = 'nodes' in client ? client.nodes('master') : [client];
+    for (const node of nodes) {
+      let cursor = '0';
+      do {
+        const [next, keys] = await node.scan(cursor, 'MATCH', `${prefix}:*`, 'COUNT', SCAN_COUNT);
+        await Promise.all(bySlot(keys).map((some) => node.unlink(...some)));
+        cursor = next;
+      } while (cursor !== '0');
+    }
   } catch (error) {
     note(`The keys that begin with ${prefix}: could not be removed, and stay.`);
     throw error;
   }
 }
 
+/** In a Cluster a command takes keys of one slot only, as those with the same hash tag are. */
+function bySlot(keys: readonly string[]): string[][] {
+  const slots = new Map<string, string[]>();
+  for (const key of keys) {
+    const tag = /\{([^}]+)\}/.exec(key)?.[1] ?? key;
+    const others = slots.get(tag);
+    if (others) others.push(key);
+    else slots.set(tag, [key]);
+  }
+  return [...slots.values()];
+}
+
 function linesOf(figures: Figures): string[] {
-  const { redis, node, processors, jobs, callers, concurrency } = figures;
+  const { redis, node, processors, jobs, callers, bulk, concurrency } = figures;
   return [
     `${jobs} jobs each, one process, Node ${node}, ${processors} processors, Redis at ${redis}`,
     '',
     lineOf(`enqueue(), ${callers} calls at once`, figures.enqueuePerSecond),
-    lineOf('enqueueMany(), one call', figures.enqueueManyPerSecond),
+    lineOf(`enqueueMany(), ${bulk} a call`, figures.enqueueManyPerSecond),
     lineOf(`work, ${concurrency} at once, empty handlers`, figures.workPerSecond),
   ];
 }

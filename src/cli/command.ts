@@ -1,5 +1,6 @@
 /** What a sub-command is, and how its words are read. */
 import { parseArgs } from 'node:util';
+import { didYouMean } from './did-you-mean.ts';
 
 /** What was said behind a command's name. */
 export interface Words {
@@ -48,6 +49,12 @@ export class CommandError extends Error {
   }
 }
 
+/** That there is none of the name, with what was meant, and the command that lists what there is. */
+export function notThere(what: string, name: string, known: Iterable<string>, listedBy: string): CommandError {
+  const hint = didYouMean(name, known) || ';';
+  return new CommandError(`there is no ${what} ${name}${hint} npx millrace ${listedBy} lists them`);
+}
+
 interface Word {
   name: string;
   isOptional: boolean;
@@ -71,7 +78,7 @@ export function parseWords(args: string[], command: Command): Words & { help: bo
       { type: typeof flag === 'string' ? ('boolean' as const) : ('string' as const) },
     ]),
   );
-  const { values, positionals } = read(args, { ...options, help: { type: 'boolean' } }, words.length > 0);
+  const { values, positionals } = read(args, { ...options, help: { type: 'boolean', short: 'h' } }, words.length > 0);
   const help = values['help'] === true;
   const empty = positionals.indexOf('');
   // A script's unset variable leaves it behind.
@@ -89,7 +96,7 @@ export function parseWords(args: string[], command: Command): Words & { help: bo
   return { given: Object.fromEntries(given), rest: positionals.slice(single.length), flags: values, help };
 }
 
-type Options = Record<string, { type: 'boolean' | 'string' }>;
+type Options = Record<string, { type: 'boolean' | 'string'; short?: string }>;
 
 function read(
   args: string[],
@@ -99,7 +106,10 @@ function read(
   try {
     return parseArgs({ args, options, allowPositionals });
   } catch (error) {
-    throw new UsageError((error as Error).message.split('. ', 1)[0], { cause: error });
+    const [message = ''] = (error as Error).message.split('. ', 1);
+    const [, flag] = /^Unknown option '(--[\w-]+)'/.exec(message) ?? [];
+    const known = Object.keys(options).map((name) => `--${name}`);
+    throw new UsageError(flag === undefined ? message : `${message}${didYouMean(flag, known)}`, { cause: error });
   }
 }
 

@@ -16,6 +16,7 @@ import { queues } from './queues.ts';
 import { schedules } from './schedules.ts';
 import { streams } from './streams.ts';
 import { top } from './top.ts';
+import { version } from './version.ts';
 import { worker } from './worker.ts';
 
 /** All commands, in the order in which help lists them. */
@@ -37,6 +38,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   bench,
   'new job': newJob,
   completion: completion(() => COMMANDS),
+  version,
 };
 
 /** The commands whose names begin with the word. */

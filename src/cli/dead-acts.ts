@@ -32,7 +32,7 @@ export const deadActs: Readonly<Record<string, Command>> = {
     exitCodes: { 0: 'done', 1: 'failed, cut short, some were skipped, or there is no such letter', 2: 'wrong words' },
     run: async (words) => {
       const { flags } = words;
-      const target = targetOf(words);
+      const named = targetOf(words);
       const options = {
         limit: countOf('limit', flags, 0),
         rate: rateOf(numberOf('rate', flags)),
@@ -41,7 +41,7 @@ export const deadActs: Readonly<Record<string, Command>> = {
         dryRun: flags['dry-run'] === true,
       };
       return withPlatform(async (platform) => {
-        await checkTarget(platform, target);
+        const target = await found(platform, named);
         if (options.to !== undefined) await checkQueue(platform, options.to);
         const bar = progressBar('sent back');
         const answer = await untilCtrlC((signal) =>
@@ -74,10 +74,10 @@ export const deadActs: Readonly<Record<string, Command>> = {
     },
     run: async (words) => {
       const { flags } = words;
-      const target = targetOf(words);
+      const named = targetOf(words);
       const limit = countOf('limit', flags, 0);
       return withPlatform(async (platform) => {
-        await checkTarget(platform, target);
+        const target = await found(platform, named);
         const meant = await platform.deadLetters.discard(target, { limit, dryRun: true });
         if (flags['dry-run'] === true || meant.matched === 0) return say(flags['json'], meant, discardLines);
         const letters = meant.matched === 1 ? 'dead letter' : 'dead letters';
@@ -100,13 +100,17 @@ export const deadActs: Readonly<Record<string, Command>> = {
   },
 };
 
-async function checkTarget(platform: Platform, target: DeadLetterTarget): Promise<void> {
+/** The letters themselves; the id of a job stands for its letter. @throws CommandError for one that is not there, or a queue */
+async function found(platform: Platform, target: DeadLetterTarget): Promise<DeadLetterTarget> {
   await checkLetterQueue(platform, target);
-  if (typeof target === 'object' && !Array.isArray(target)) return;
+  if (typeof target === 'object' && !Array.isArray(target)) return target;
+  const letters: string[] = [];
   for (const id of typeof target === 'string' ? [target] : (target as readonly string[])) {
-    if (!(await platform.deadLetters.get(id)))
-      throw new CommandError(`there is no dead letter ${id}; nothing was done`);
+    const letter = await platform.deadLetters.get(id);
+    if (!letter) throw new CommandError(`there is no dead letter ${id}; nothing was done`);
+    letters.push(letter.id);
   }
+  return letters;
 }
 
 function rateOf(rate: number | undefined): number | undefined {

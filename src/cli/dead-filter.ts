@@ -43,6 +43,7 @@ export function targetOf({ rest, flags }: Pick<Words, 'rest' | 'flags'>): DeadLe
   const filter = filterOf(flags);
   const hasFilter = Object.keys(filter).length > 0;
   const isAll = rest.length === 1 && rest[0] === 'all';
+  if (rest.includes('all') && !isAll) throw new UsageError("expected ids or 'all', not both");
   if (rest.length === 0 && !hasFilter) throw new UsageError("expected ID, flags that say which ones, or 'all'");
   if (rest.length > 0 && !isAll && hasFilter)
     throw new UsageError('expected ids or flags that say which ones, not both');

@@ -1,19 +1,20 @@
 /** `millrace enqueue NAME JSON`: adds a job by its name. */
-import type { EnqueueOptions, JobContract } from '../index.ts';
-import { UsageError, type Command, type Words } from './command.ts';
+import { isMillraceError, type EnqueueOptions } from '../index.ts';
+import { CommandError, UsageError, type Command, type Words } from './command.ts';
 import { jsonOf } from './output.ts';
 import { contractNamed, countOf, durationOf, textOf } from './read-flags.ts';
 import { hello } from './sample.ts';
+import { toldContract } from './told-contract.ts';
 import { withPlatform } from './with-platform.ts';
 
 export const enqueue: Command = {
   summary: 'Adds a job: npx millrace enqueue sample.hello \'{"name":"Ada"}\'',
   words: ['NAME', 'JSON'],
   flags: {
-    queue: { value: 'QUEUE', summary: 'The queue. Default: the name up to its first dot.' },
+    queue: { value: 'QUEUE', summary: 'The queue. Default: that of the contract, or the name up to its first dot.' },
     delay: { value: 'DURATION', summary: 'Runs it no sooner than so long from now, such as 30s.' },
     key: { value: 'KEY', summary: 'An idempotency key: the same key adds one job only.' },
-    attempts: { value: 'N', summary: 'How often it is tried. Default 5, or what the contract says.' },
+    attempts: { value: 'N', summary: 'How often it is tried. Default: what the contract says, or 5.' },
     wait: 'Waits for the end of the job (30s), and prints what it returned.',
     json: 'Prints the answer as JSON.',
   },
@@ -21,12 +22,15 @@ export const enqueue: Command = {
   async run(words) {
     const { NAME: name = '', JSON: text = '' } = words.given;
     const input = parseJson(text);
-    const contract = contractOf(name, textOf('queue', words.flags));
+    const queue = textOf('queue', words.flags);
+    contractNamed(name, queue); // Refuses a name that none can have.
     const options = optionsOf(words);
-    return withPlatform(async ({ jobs }) => {
+    return withPlatform(async (platform) => {
+      const { jobs } = platform;
+      const isSample = name === hello.name && queue === undefined;
+      const contract = isSample ? hello : await toldContract(platform, name, queue);
       if (words.flags['wait'] === true) {
-        const result = await jobs.enqueueAndWait(contract, input, options);
-        console.log(jsonOf(result));
+        console.log(jsonOf(await jobs.enqueueAndWait(contract, input, options).catch(hinted)));
         return 0;
       }
       const answer = await jobs.enqueue(contract, input, options);
@@ -37,9 +41,10 @@ export const enqueue: Command = {
   },
 };
 
-/** Contracts of an application are not known here; its worker checks the input. */
-function contractOf(name: string, queue: string | undefined): JobContract {
-  return name === hello.name && queue === undefined ? hello : contractNamed(name, queue);
+/** @throws what it is given, with what comes next where the job goes on */
+function hinted(error: unknown): never {
+  if (!isMillraceError(error, 'WAIT_TIMEOUT')) throw error;
+  throw new CommandError(`${error.message}; npx millrace jobs wait ${String(error.facts['jobId'])}`, { cause: error });
 }
 
 function parseJson(text: string): unknown {

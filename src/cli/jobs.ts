@@ -1,7 +1,9 @@
 /** `millrace jobs ...`: finds jobs, shows one, cancels one, runs one again. */
 import {
+  isMillraceError,
   SEARCHABLE_STATES,
   type AttemptRecord,
+  type Duration,
   type JobFilter,
   type JobInfo,
   type JobSummary,
@@ -11,7 +13,7 @@ import { CommandError, EXIT_CODES_OF_ONE, UsageError, type Command, type Words }
 import { confirm, YES_FLAG } from './confirm.ts';
 import { ago, at, note, say, sayList } from './output.ts';
 import { progressLine } from './progress.ts';
-import { countOf, JSON_FLAG, listOf, momentOf, textOf } from './read-flags.ts';
+import { countOf, durationOf, JSON_FLAG, listOf, momentOf, textOf } from './read-flags.ts';
 import { SECRETS_FLAG, shownBy } from './secrets.ts';
 import type { Column } from './table.ts';
 import { untilCtrlC } from './until-ctrl-c.ts';
@@ -72,6 +74,31 @@ export const jobs: Readonly<Record<string, Command>> = {
         if (!job) throw await absent(platform, id);
         return say(flags['json'], (await shownBy(platform, flags)).job(job), jobLines);
       }),
+  },
+  'jobs wait': {
+    summary: 'Waits for the end of a job, and shows it.',
+    words: ['ID'],
+    flags: {
+      for: { value: 'DURATION', summary: 'How long to wait. Default 30s.' },
+      ...JSON_FLAG,
+      ...SECRETS_FLAG,
+    },
+    exitCodes: {
+      0: 'it has completed',
+      1: 'it failed for good, was cancelled, has not ended yet, or there is no such job',
+      2: 'wrong words',
+    },
+    run: async ({ given: { ID: id = '' }, flags }) => {
+      const deadline = durationOf('for', flags);
+      return withPlatform(async (platform) => {
+        const hasCompleted = await waitForEnd(platform, id, deadline);
+        const job = await platform.jobs.get(id);
+        if (job) say(flags['json'], (await shownBy(platform, flags)).job(job), jobLines);
+        else if (hasCompleted) note(`${id} has completed; its contract keeps no more of it`);
+        else throw await absent(platform, id);
+        return hasCompleted ? 0 : 1;
+      });
+    },
   },
   'jobs cancel': {
     summary: 'Cancels a job, whether it waits or runs.',
@@ -171,13 +198,26 @@ async function search(
   }
 }
 
-/** Why there is no such job, as far as it is known. */
-async function absent({ deadLetters }: Platform, id: string): Promise<CommandError> {
-  const letter = await deadLetters.get(`${id}~0`);
+/** Whether it completed; otherwise it failed or was cancelled. @throws CommandError when it is not there, or goes on */
+async function waitForEnd(platform: Platform, id: string, deadline: Duration | undefined): Promise<boolean> {
+  try {
+    await platform.jobs.waitFor(id, { deadline });
+    return true;
+  } catch (error) {
+    if (isMillraceError(error, 'JOB_FAILED') || isMillraceError(error, 'JOB_CANCELLED')) return false;
+    if (isMillraceError(error, 'JOB_UNKNOWN')) throw await absent(platform, id);
+    if (isMillraceError(error, 'WAIT_TIMEOUT')) throw new CommandError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** Why there is no such job, or none that could run again, as far as it is known. */
+async function absent({ deadLetters, jobs: all }: Platform, id: string): Promise<CommandError> {
+  const [letter, job] = await Promise.all([deadLetters.get(id), all.get(id)]);
+  if (letter) return new CommandError(`${id} is a dead letter; npx millrace dead show ${letter.id}`);
+  if (job?.state === 'cancelled') return new CommandError(`${id} was cancelled, and runs no more; enqueue it anew`);
   return new CommandError(
-    letter
-      ? `${id} is a dead letter; npx millrace dead show ${letter.id}`
-      : `there is no job ${id}; completed jobs are kept for an hour`,
+    `there is no job ${id}; completed jobs are kept as long as their contract says, an hour by default`,
   );
 }
 

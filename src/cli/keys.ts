@@ -1,5 +1,6 @@
 /** `millrace keys ...`: makes, lists and revokes the keys of the producer API. */
 import { createApiKeys, type ApiKey } from '../http/index.ts';
+import { isMillraceError, type Fault } from '../index.ts';
 import { CommandError, UsageError, type Command } from './command.ts';
 import { confirm, YES_FLAG } from './confirm.ts';
 import { ago, at, note, say, sayList } from './output.ts';
@@ -35,7 +36,7 @@ export const keys: Readonly<Record<string, Command>> = {
       if (!scopes) throw new UsageError("expected --scopes, such as --scopes 'enqueue:email.*'");
       const expiresIn = durationOf('expires', flags);
       return withPlatform(async (platform) => {
-        const { token, key } = await createApiKeys(platform).create({ name, scopes, expiresIn });
+        const { token, key } = await createApiKeys(platform).create({ name, scopes, expiresIn }).catch(worded);
         say(flags['json'], { token, ...key }, () => [token]);
         note(`Key ${key.id}. It is not shown again: only its hash is kept.`);
         return 0;
@@ -71,3 +72,13 @@ export const keys: Readonly<Record<string, Command>> = {
       }),
   },
 };
+
+/** A fault of an option is one of the words here. @throws what it is given */
+function worded(error: unknown): never {
+  if (!isMillraceError(error, 'OPTIONS_INVALID')) throw error;
+  const faults = error.facts['faults'] as readonly Fault[];
+  const said = faults.map(
+    ({ path, reason }) => `${path === 'name' ? 'NAME' : `--${path.replace(/\[.*/, '')}`}: ${reason}`,
+  );
+  throw new UsageError(said.join('; '), { cause: error });
+}

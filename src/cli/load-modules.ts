@@ -50,7 +50,9 @@ export async function load(file: string, folder: string = process.cwd()): Promis
   } catch (error) {
     // The stack is of the user's code, and says where.
     const what = error instanceof Error ? (error.stack ?? String(error)) : inspect(error);
-    throw new CommandError(`${file} cannot be loaded:\n${what}`, { cause: error });
+    // Node keeps the place of what it cannot parse to itself.
+    const hint = error instanceof SyntaxError && !TYPESCRIPT.test(path) ? `\n\nnode --check ${file} shows where.` : '';
+    throw new CommandError(`${file} cannot be loaded:\n${what}${hint}`, { cause: error });
   }
 }
 

@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { isMillraceError } from '../index.ts';
 import { CommandError, parseWords, UsageError, usageOf } from './command.ts';
 import { COMMANDS, groupOf } from './commands.ts';
+import { didYouMean } from './did-you-mean.ts';
 import { note } from './output.ts';
 
 const FOOT = 'millrace COMMAND --help tells more of a command, with its flags and exit codes.';
@@ -18,6 +19,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
   const [first = 'help', second] = args;
+  if (first === '--version' || first === '-V') return main(['version', ...args.slice(1)]);
   if (first === 'help' && second !== undefined) return main([...args.slice(1), '--help']);
   if (isHelp(first)) {
     console.log(usage());
@@ -25,7 +27,7 @@ async function main(args: string[]): Promise<number> {
   }
   const name = nameIn(args);
   const command = name === undefined ? undefined : COMMANDS[name];
-  if (name === undefined || !command) return withoutCommand(first, second);
+  if (name === undefined || !command || isMistyped(name, second)) return withoutCommand(first, second);
   try {
     const words = parseWords(args.slice(name.split(' ').length), command);
     if (!words.help) return await command.run(words);
@@ -47,6 +49,12 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
+/** Whether the word behind a group's own command, which takes none, was to be one of the group. */
+function isMistyped(name: string, second: string | undefined): boolean {
+  const takesNone = COMMANDS[name]?.words === undefined;
+  return takesNone && groupOf(name).length > 1 && second !== undefined && !second.startsWith('-');
+}
+
 /** A group's help, or what could have been meant. */
 function withoutCommand(first: string, second: string | undefined): number {
   const group = groupOf(first);
@@ -54,12 +62,22 @@ function withoutCommand(first: string, second: string | undefined): number {
     console.log([`Usage: millrace ${first} COMMAND [flags]`, '', ...listOf(group), '', FOOT].join('\n'));
     return 0;
   }
+  if (group.length === 0) {
+    const hint = didYouMean(first, [...Object.keys(COMMANDS), ...Object.keys(COMMANDS).map(firstWord)]);
+    // The list would push what was meant out of sight.
+    note(`millrace: there is no command "${first}"${hint || `\n\n${usage()}`}`);
+    return 2;
+  }
   const hint =
-    group.length > 0
-      ? `millrace ${first}: expected one of ${group.join(', ')}`
-      : `millrace: there is no command "${first}"`;
-  note(`${hint}\n\n${group.length > 0 ? listOf(group).join('\n') : usage()}`);
+    second === undefined || second.startsWith('-')
+      ? `expected one of ${group.join(', ')}`
+      : `there is no command "${first} ${second}"${didYouMean(`${first} ${second}`, group)}`;
+  note(`millrace ${first}: ${hint}\n\n${listOf(group).join('\n')}`);
   return 2;
+}
+
+function firstWord(name: string): string {
+  return name.split(' ', 1)[0] ?? '';
 }
 
 function isHelp(word: string | undefined): boolean {

@@ -1,19 +1,26 @@
 /** `millrace password`: a line for the dashboard's list of users. */
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
-import { CommandError, type Command } from './command.ts';
+import { CommandError, UsageError, type Command } from './command.ts';
 import type { Asking } from './confirm.ts';
 import { loadDashboard } from './dashboard-package.ts';
+
+/** Those of the dashboard. */
+const ROLES = ['viewer', 'operator', 'admin'];
 
 export const password: Command = {
   summary: 'Asks for a password, and prints the line that lets a user into the dashboard.',
   words: ['NAME', 'ROLE'],
+  oneOf: ROLES,
   flags: {},
-  exitCodes: { 0: 'printed', 1: 'the name, the role or the password cannot be used', 2: 'wrong words' },
+  exitCodes: { 0: 'printed', 1: 'the name or the password cannot be used', 2: 'wrong words' },
   async run({ given }) {
+    const { ROLE: role = '' } = given;
+    // Before anything is typed twice in vain.
+    if (!ROLES.includes(role)) throw new UsageError(`ROLE: expected one of ${ROLES.join(', ')}, got ${role}`);
     const answer = process.stdin.isTTY ? await askTwice() : await firstLine();
     const { createUserLine } = await loadDashboard();
-    console.log(await createUserLine(given['NAME'] ?? '', given['ROLE'] ?? '', answer));
+    console.log(await createUserLine(given['NAME'] ?? '', role, answer));
     return 0;
   },
 };

@@ -1,6 +1,6 @@
 /** `millrace queues`: how full the queues are; `queues pause` and `queues resume`. */
 import type { Platform, QueueSnapshot } from '../index.ts';
-import { CommandError, EXIT_CODES, EXIT_CODES_OF_ONE, type Command } from './command.ts';
+import { EXIT_CODES, EXIT_CODES_OF_ONE, notThere, type Command } from './command.ts';
 import { duration, say, sayList, some } from './output.ts';
 import { JSON_FLAG } from './read-flags.ts';
 import type { Column } from './table.ts';
@@ -52,5 +52,5 @@ function switching(summary: string, isPaused: boolean): Command {
 /** @throws CommandError for a queue that nobody ever used */
 export async function checkQueue({ jobs }: Platform, queue: string): Promise<void> {
   const names = await jobs.queues();
-  if (!names.includes(queue)) throw new CommandError(`there is no queue ${queue}; npx millrace queues lists them`);
+  if (!names.includes(queue)) throw notThere('queue', queue, names, 'queues');
 }

@@ -26,7 +26,10 @@ export const worker: Command = {
     const options = optionsOf(flags);
     const found = usualFile();
     const files = rest.length > 0 || found === undefined ? rest : [found];
-    if (files.length === 0) throw new UsageError('expected FILE, a module that exports handlers');
+    if (files.length === 0)
+      throw new UsageError(
+        'expected FILE, a module that exports handlers: there is no handlers.js or .ts here or in src',
+      );
     const work = chosen(await loadWork(files), flags);
     for (const file of files) warnOfCopy(file);
     // A handler that ignores its signal goes on after its job was handed back; it must not keep the process.

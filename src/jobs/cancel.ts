@@ -54,6 +54,8 @@ const TRIES = 5;
 export interface CancelParts {
   core: JobsCore;
   channel: Channel;
+  /** Where those hear of it who wait for the job. */
+  doneChannel: Channel;
   transactions: Transactions;
 }
 
@@ -78,14 +80,21 @@ export async function cancelJob(
 class Cancel {
   readonly #core: JobsCore;
   readonly #channel: Channel;
+  readonly #doneChannel: Channel;
   readonly #transactions: Transactions;
   readonly #queue: OpenQueue;
   readonly #jobId: string;
   readonly #reason: string;
 
-  constructor({ core, channel, transactions }: CancelParts, queue: OpenQueue, jobId: string, reason: string) {
+  constructor(
+    { core, channel, doneChannel, transactions }: CancelParts,
+    queue: OpenQueue,
+    jobId: string,
+    reason: string,
+  ) {
     this.#core = core;
     this.#channel = channel;
+    this.#doneChannel = doneChannel;
     this.#transactions = transactions;
     this.#queue = queue;
     this.#jobId = jobId;
@@ -139,6 +148,7 @@ class Cancel {
   async #remove(): Promise<'cancelled' | undefined> {
     for (let tried = 0; tried < TRIES; tried++) {
       const outcome = await this.#transactions.run(this.#queue.name, (transaction) => this.#tryToRemove(transaction));
+      if (outcome === 'cancelled') await this.#doneChannel.tell({ queue: this.#queue.name, id: this.#jobId });
       if (outcome !== 'touched') return outcome;
     }
     return undefined;

@@ -1,5 +1,5 @@
 /**
- * Messages between the processes of one platform: who shall be cancelled, who has finished.
+ * Messages between the processes of one platform: who shall be cancelled, who is waited for, who has finished.
  *
  * They are hints that make things quick; everything they say can also be read from Redis, and whoever waits for one asks there too.
  * One subscription a channel and process, on the shared subscriber.
@@ -15,23 +15,40 @@ export interface JobMessage {
   reason?: string;
 }
 
+/** Jobs that somebody waits for, of any queue. */
+export interface JobIds {
+  ids: readonly string[];
+}
+
+interface Listener<Message> {
+  onMessage: (message: Message) => void;
+  onLive: (() => void) | undefined;
+}
+
 /** A channel of one process. */
-export class Channel {
+export class Channel<Message = JobMessage> {
   readonly #name: string;
   readonly #connections: Connections;
   readonly #log: Logger;
+  readonly #read: (said: unknown) => Message | undefined;
   readonly #broadcast: Broadcast;
-  readonly #listeners = new Set<(message: JobMessage) => void>();
+  readonly #listeners = new Set<Listener<Message>>();
 
-  constructor(name: string, connections: Connections, log: Logger) {
+  /** @param read what is a message on the channel: anybody may publish. */
+  constructor(name: string, connections: Connections, log: Logger, read: (said: unknown) => Message | undefined) {
     this.#name = name;
     this.#connections = connections;
     this.#log = log;
-    this.#broadcast = new Broadcast(name, connections, log, { onMessage: (text) => this.#hear(text) });
+    this.#read = read;
+    this.#broadcast = new Broadcast(name, connections, log, {
+      onMessage: (text) => this.#hear(text),
+      onLive: () => this.#listeners.forEach(({ onLive }) => onLive?.()),
+    });
   }
 
-  /** Calls the listener with each message from now on. @returns what ends that. */
-  listen(listener: (message: JobMessage) => void): () => void {
+  /** Calls back with each message from now on, and whenever messages may have been missed until now. @returns what ends that. */
+  listen(onMessage: (message: Message) => void, onLive?: () => void): () => void {
+    const listener = { onMessage, onLive };
     this.#listeners.add(listener);
     this.open();
     return () => this.#listeners.delete(listener);
@@ -43,7 +60,7 @@ export class Channel {
   }
 
   /** Tells all listeners of all processes. */
-  async tell(message: JobMessage): Promise<void> {
+  async tell(message: Message): Promise<void> {
     try {
       await this.#connections.commands().publish(this.#name, JSON.stringify(message));
     } catch (error) {
@@ -58,17 +75,28 @@ export class Channel {
   }
 
   #hear(text: string): void {
-    const message = parse(text);
-    if (message) for (const listener of this.#listeners) listener(message);
+    const message = this.#read(parse(text));
+    if (message) for (const { onMessage } of this.#listeners) onMessage(message);
   }
 }
 
-function parse(text: string): JobMessage | undefined {
+/** A message of one job. */
+export function readMessage(said: unknown): JobMessage | undefined {
+  const { queue, id, reason } = (said ?? {}) as Partial<JobMessage>;
+  if (typeof queue !== 'string' || typeof id !== 'string') return undefined;
+  return { queue, id, ...(typeof reason === 'string' && { reason }) };
+}
+
+/** A message of many jobs. */
+export function readIds(said: unknown): JobIds | undefined {
+  const { ids } = (said ?? {}) as Partial<JobIds>;
+  return Array.isArray(ids) ? { ids: ids.filter((id) => typeof id === 'string') } : undefined;
+}
+
+function parse(text: string): unknown {
   try {
-    const { queue, id, reason } = JSON.parse(text) as Partial<JobMessage>;
-    if (typeof queue !== 'string' || typeof id !== 'string') return undefined;
-    return { queue, id, ...(typeof reason === 'string' && { reason }) };
+    return JSON.parse(text);
   } catch {
-    return undefined; // Not one of ours: anybody may publish.
+    return undefined; // Not one of ours.
   }
 }

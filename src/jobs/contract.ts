@@ -9,10 +9,10 @@ import { z } from 'zod';
 import type { Duration } from '../durations.ts';
 import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, durationOption, type Schema, schemaOption } from '../schema.ts';
+import { withQuietFaults } from '../quiet-schema.ts';
+import { secretsOption } from '../secrets.ts';
 import { backoffOption, DEFAULT_BACKOFF, type Backoff, type CompiledBackoff } from '../backoff.ts';
 import { DEAD_SUFFIX } from './queue-names.ts';
-import { withQuietFaults } from './quiet-schema.ts';
-import { secretsOption } from './secrets.ts';
 
 /** What a second enqueue with the same key does while the first one counts. */
 export const CONFLICT_POLICIES = ['ignore', 'replace', 'reschedule', 'debounce'] as const;

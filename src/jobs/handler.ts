@@ -1,7 +1,8 @@
 /** Handlers: the code that runs a job, and what it is given. */
 import { z } from 'zod';
+import { LONGEST_BACKOFF_MS } from '../backoff.ts';
 import { toMs, type Duration } from '../durations.ts';
-import { MillraceError } from '../errors.ts';
+import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions, functionOption } from '../schema.ts';
 import type { JobContract } from './contract.ts';
 import type { EnqueueOptions } from './enqueue-options.ts';
@@ -137,11 +138,15 @@ export function unrecoverable(reason: string | Error): MillraceError {
 }
 
 /**
- * What a handler throws to be run again later, without using up an attempt.
+ * What a handler throws to be run again later, without using up an attempt: in 365 days at most.
  *
  * @example
  * if (response.status === 429) throw postpone('30s', 'the provider asks to slow down');
+ * @throws MillraceError DURATION_INVALID for no duration, or a longer one
  */
 export function postpone(delay: Duration, reason = 'postponed by its handler'): MillraceError {
-  return new MillraceError('JOB_POSTPONED', reason, { delayMs: toMs(delay) });
+  const delayMs = toMs(delay);
+  if (delayMs <= LONGEST_BACKOFF_MS) return new MillraceError('JOB_POSTPONED', reason, { delayMs });
+  const message = `postpone: expected at most 365 days, got ${describeValue(delay)}`;
+  throw new MillraceError('DURATION_INVALID', message, { duration: delay });
 }

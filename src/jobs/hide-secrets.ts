@@ -3,7 +3,7 @@
  *
  * A value of fewer than six characters may be anything, and is left. What holds a secret in part, such as a text that was cut through it, is too.
  */
-import { maskSecrets, SECRET_MARK } from './secrets.ts';
+import { maskSecrets, SECRET_MARK } from '../secrets.ts';
 
 const SHORTEST_VALUE = 6;
 const MOST_VALUES = 500;

@@ -13,10 +13,11 @@ import type { Connections } from '../redis/connect.ts';
 import { explainRedisError } from '../redis/explain.ts';
 import { checkOptions, durationOption } from '../schema.ts';
 import { cancelJob, type CancelOptions, type CancelStatus } from './cancel.ts';
-import { Channel } from './channel.ts';
-import { positiveDuration, type JobContract } from './contract.ts';
+import { Channel, readIds, readMessage, type JobIds } from './channel.ts';
+import { checkContract, positiveDuration, type JobContract } from './contract.ts';
 import { ContractBook, type ContractInfo } from './contract-book.ts';
 import type { JobsCore } from './core.ts';
+import { countJobs, keysToCount } from './count-jobs.ts';
 import { enqueueShape, type EnqueueOptions } from './enqueue-options.ts';
 import { Flows, type EnqueuedFlow, type Flow } from './flows.ts';
 import { inspectJob, type JobInfo } from './inspect.ts';
@@ -28,7 +29,7 @@ import { QueueSet } from './queue-set.ts';
 import { retryJob, type RetryStatus } from './retry.ts';
 import type { JobFilter, JobPage, SearchOptions } from './search/filter.ts';
 import { Transactions } from './transactions.ts';
-import { waitForJob } from './wait.ts';
+import { JobWaits } from './wait.ts';
 
 /** Options of the jobs. */
 export interface JobsOptions {
@@ -44,6 +45,16 @@ export interface JobsOptions {
 export interface WaitOptions extends EnqueueOptions {
   /** How long to wait for the end of the job. Default `30s`. */
   waitFor?: Duration | undefined;
+}
+
+/** What a wait for a job may say. */
+export interface WaitForOptions<Result = unknown> {
+  /** Of the job: it gives the result its type, and only its queue is asked for the job. Default: all queues are asked once. */
+  contract?: JobContract<unknown, unknown, Result> | undefined;
+  /** How long to wait for the end of the job. Default `30s`. */
+  deadline?: Duration | undefined;
+  /** Ends the wait; the job goes on. */
+  signal?: AbortSignal | undefined;
 }
 
 /** How many jobs a queue has, by state. `dead` counts its dead letters. */
@@ -77,6 +88,15 @@ export interface Jobs {
     input: NoInfer<Input>,
     options?: WaitOptions,
   ): Promise<Result>;
+  /**
+   * Waits for what the handler of a job returns that anybody has enqueued, or has returned already. It is told by the job's worker, so that
+   * nothing is asked of Redis meanwhile but a look now and then, in case that a message was lost.
+   *
+   * @example
+   * const { messageId } = await platform.jobs.waitFor(id, { contract: sendEmail, deadline: '1m', signal: request.signal });
+   * @throws MillraceError JOB_FAILED, JOB_CANCELLED, WAIT_TIMEOUT; JOB_UNKNOWN for an id of no job, and for a job that has ended and is kept no longer; the reason of the signal
+   */
+  waitFor<Result = unknown>(jobId: string, options?: WaitForOptions<Result>): Promise<Result>;
   /** All that is known of a job; undefined when nothing is. */
   get(jobId: string): Promise<JobInfo | undefined>;
   /** Cancels a job in any state and any process; resolves once it does not run any more, or the deadline is over. */
@@ -122,6 +142,11 @@ export const jobsOptionsSchema = z.strictObject({
   telemetry: z.custom<object>((value) => typeof value === 'object' && value !== null, 'expected an object').optional(),
 });
 const waitSchema = z.strictObject({ ...enqueueShape, waitFor: durationOption.default(30_000) });
+const waitForSchema = z.strictObject({
+  contract: z.custom<JobContract>().optional(),
+  deadline: durationOption.default(30_000),
+  signal: z.instanceof(AbortSignal).optional(),
+});
 
 /** What the jobs are made of. */
 export interface JobsParts {
@@ -137,7 +162,10 @@ export interface JobsParts {
 export class JobsClient implements PlatformJobs {
   readonly core: JobsCore;
   readonly cancelChannel: Channel;
+  readonly waitChannel: Channel<JobIds>;
   readonly doneChannel: Channel;
+  /** Those who wait in this process. */
+  readonly waits: JobWaits;
   /** Those of the process. */
   readonly transactions: Transactions;
   /** The contracts that processes have told. */
@@ -152,8 +180,10 @@ export class JobsClient implements PlatformJobs {
     const { telemetry } = checked;
     const producer = new Producer({ queues, metrics, clock, telemetry, ...limits });
     this.core = { connections, queues, producer, metrics, clock, log, telemetry };
-    this.cancelChannel = new Channel(queues.keys.cancelChannel, connections, log);
-    this.doneChannel = new Channel(queues.keys.doneChannel, connections, log);
+    this.cancelChannel = new Channel(queues.keys.cancelChannel, connections, log, readMessage);
+    this.waitChannel = new Channel(queues.keys.waitChannel, connections, log, readIds);
+    this.doneChannel = new Channel(queues.keys.doneChannel, connections, log, readMessage);
+    this.waits = new JobWaits(this.core, this.doneChannel, this.waitChannel);
     this.transactions = new Transactions(queues, { clock });
     this.contractBook = new ContractBook({ connections, prefix, log, clock });
     this.#flows = new Flows(this.core, limits);
@@ -181,11 +211,20 @@ export class JobsClient implements PlatformJobs {
     { waitFor, ...options }: WaitOptions = {},
   ): Promise<Result> {
     const { waitFor: waitMs } = checkOptions(waitSchema, { waitFor, ...options }, `enqueueAndWait ${contract?.name}`);
-    this.doneChannel.open(); // Before the job is there, which may be done sooner than the subscription.
-    const { id } = await this.core.producer.enqueue(contract, input, options, { isAwaited: true });
+    this.waits.open(); // Before the job is there, which may be done sooner than the subscription.
+    const { id, status } = await this.core.producer.enqueue(contract, input, options, { isAwaited: true });
     const queue = this.core.queues.get(contract.queue);
-    const result = await waitForJob(this.core, this.doneChannel, queue, id, waitMs);
+    // A duplicate is a job that others may have enqueued.
+    const result = await this.waits.wait(queue, id, { deadlineMs: waitMs, isMarked: status === 'added' });
     return (await asReturned(contract, result)) as Result;
+  }
+
+  async waitFor<Result = unknown>(jobId: string, options: WaitForOptions<Result> = {}): Promise<Result> {
+    const { contract, deadline: deadlineMs, signal } = checkOptions(waitForSchema, options, `waitFor ${jobId}`);
+    if (contract) checkContract(contract);
+    const queue = contract && this.core.queues.get(contract.queue);
+    const result = await this.waits.wait(queue, jobId, { deadlineMs, signal });
+    return (contract ? await asReturned(contract, result) : result) as Result;
   }
 
   get(jobId: string): Promise<JobInfo | undefined> {
@@ -193,8 +232,8 @@ export class JobsClient implements PlatformJobs {
   }
 
   cancel(jobId: string, options?: CancelOptions): Promise<{ status: CancelStatus }> {
-    const { core, cancelChannel: channel, transactions } = this;
-    return cancelJob({ core, channel, transactions }, jobId, options);
+    const { core, cancelChannel: channel, doneChannel, transactions } = this;
+    return cancelJob({ core, channel, doneChannel, transactions }, jobId, options);
   }
 
   queues(): Promise<string[]> {
@@ -202,16 +241,8 @@ export class JobsClient implements PlatformJobs {
   }
 
   async counts(name: string): Promise<QueueCounts> {
-    const { queues } = this.core;
-    return this.#asked(async () => {
-      const [counts, dead] = await Promise.all([
-        queues
-          .get(name)
-          .queue.getJobCounts('waiting', 'active', 'delayed', 'prioritized', 'waiting-children', 'completed', 'failed'),
-        queues.get(deadQueueOf(name)).queue.getJobCounts('waiting'),
-      ]);
-      return { ...counts, dead: dead['waiting'] ?? 0 } as QueueCounts;
-    });
+    const { client, keys } = this.core.queues;
+    return this.#asked(() => countJobs(client, keysToCount(keys, name), {}));
   }
 
   pause(name: string): Promise<void> {
@@ -223,7 +254,8 @@ export class JobsClient implements PlatformJobs {
   }
 
   isPaused(name: string): Promise<boolean> {
-    return this.#asked(() => this.core.queues.get(name).queue.isPaused());
+    const { client, keys } = this.core.queues;
+    return this.#asked(async () => (await client.hexists(keys.bull(name, 'meta'), 'paused')) === 1);
   }
 
   async search(filter: JobFilter, options?: SearchOptions): Promise<JobPage> {
@@ -254,7 +286,9 @@ export class JobsClient implements PlatformJobs {
   async close(): Promise<void> {
     this.contractBook.close();
     this.core.producer.close();
+    this.waits.close();
     this.cancelChannel.close();
+    this.waitChannel.close();
     this.doneChannel.close();
     await this.transactions.close();
     await this.#flows.close();

@@ -4,21 +4,28 @@
  * An installation may have thousands of queues, few of them in use. So they are asked some at a time, each first by two commands, and only one
  * that has a job by the others.
  */
-import type { Job } from 'bullmq';
 import type { Clock } from '../clock.ts';
 import { withDeadline } from '../clock.ts';
 import { MillraceError } from '../errors.ts';
 import { createBatch, type Batch } from '../redis/batch.ts';
+import type { RedisClient } from '../redis/clients.ts';
 import { explainRedisError } from '../redis/explain.ts';
+import { countJobs, keysToCount } from './count-jobs.ts';
+import type { StoredOptions } from './enqueue-options.ts';
 import type { QueueDepth, QueueState } from './metric-definitions.ts';
-import { deadQueueOf } from './queue-names.ts';
-import type { OpenQueue, QueueSet } from './queue-set.ts';
+import type { QueueSet } from './queue-set.ts';
 import { waitedMs } from './worker/attempt.ts';
 
-const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'waiting-children', 'completed', 'failed'] as const;
-/** The keys in which BullMQ has the jobs of these states. */
-const KEYS = STATES.map((state) => (state === 'waiting' ? 'wait' : state));
-const NOTHING = Object.fromEntries([...STATES, 'dead'].map((state) => [state, 0])) as Record<QueueState, number>;
+const NOTHING: Readonly<Record<QueueState, number>> = {
+  waiting: 0,
+  active: 0,
+  delayed: 0,
+  prioritized: 0,
+  'waiting-children': 0,
+  completed: 0,
+  failed: 0,
+  dead: 0,
+};
 const WITHIN_MS = 1_500;
 /** Queues that are asked at once: a batch of two commands each. */
 const AT_ONCE = 50;
@@ -69,46 +76,47 @@ export async function readDepths(queues: QueueSet, clock: Clock): Promise<QueueL
 }
 
 async function readDepth(queues: QueueSet, queue: string, batch: Batch, clock: Clock): Promise<QueueLook> {
-  const at = `${queues.keys.queuePrefix(queue)}:`;
-  const keys = [...KEYS.map((key) => `${at}${queue}:${key}`), `${at}${deadQueueOf(queue)}:wait`];
+  const keys = keysToCount(queues.keys, queue);
   // Before the first await, as the batch is sent then.
-  const asked = [batch.command('EXISTS', ...keys), batch.command('HEXISTS', `${at}${queue}:meta`, 'paused')] as const;
+  const asked = [
+    batch.command('EXISTS', ...Object.values(keys)),
+    batch.command('HEXISTS', queues.keys.bull(queue, 'meta'), 'paused'),
+  ] as const;
   try {
     const [used, paused] = await Promise.all(asked);
     const isPaused = paused === 1;
     if (used === 0) return { queue, counts: NOTHING, oldestWaitingMs: undefined, isPaused };
-    const open = queues.get(queue);
-    const [counts, dead] = await Promise.all([
-      open.queue.getJobCounts(...STATES),
-      queues.get(deadQueueOf(queue)).queue.getJobCounts('waiting'),
+    const counts = await countJobs(queues.client, keys, {});
+    const first = await Promise.all([
+      counts.waiting > 0 ? queues.client.lindex(keys.wait, -1) : null,
+      counts.prioritized > 0 ? firstOfPriorities(queues.client, keys.prioritized) : [],
     ]);
-    const [oldest, prioritized] = await Promise.all([
-      (counts['waiting'] ?? 0) > 0 ? open.queue.getJobs(['waiting'], 0, 0, true) : [],
-      (counts['prioritized'] ?? 0) > 0 ? firstOfPriorities(open) : [],
-    ]);
+    const ids = first.flat().filter((id) => id !== null);
     const nowMs = clock.wallMs();
-    const waits = [oldest[0], ...prioritized].flatMap((job) => (job ? waitedMs(job, nowMs) : []));
-    return {
-      queue,
-      counts: { ...counts, dead: dead['waiting'] ?? 0 } as Record<QueueState, number>,
-      oldestWaitingMs: waits.length === 0 ? undefined : Math.max(...waits),
-      isPaused,
-    };
+    const waits = await Promise.all(ids.map((id) => waitOf(queues.client, queues.keys.bull(queue, id), nowMs)));
+    const known = waits.filter((waited) => waited !== undefined);
+    return { queue, counts, oldestWaitingMs: known.length === 0 ? undefined : Math.max(...known), isPaused };
   } catch (error) {
     throw explainRedisError(error, queues.connections.label);
   }
 }
 
 /** The first job of each priority: jobs of one are taken in their order, while those of a late one may wait for ever. */
-async function firstOfPriorities(open: OpenQueue): Promise<Array<Job | undefined>> {
-  const key = open.key('prioritized');
+async function firstOfPriorities(client: RedisClient, key: string): Promise<string[]> {
   const ids: string[] = [];
   let from = 0;
   while (ids.length < MOST_PRIORITIES) {
-    const [id, score] = await open.redis.zrangebyscore(key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1);
+    const [id, score] = await client.zrangebyscore(key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1);
     if (id === undefined) break;
     ids.push(id);
     from = (Math.floor(Number(score) / SCORE_PER_PRIORITY) + 1) * SCORE_PER_PRIORITY;
   }
-  return Promise.all(ids.map((id) => open.queue.getJob(id)));
+  return ids;
+}
+
+/** How long the job has waited; undefined when it is gone. */
+async function waitOf(client: RedisClient, key: string, nowMs: number): Promise<number | undefined> {
+  const [timestamp, opts] = await client.hmget(key, 'timestamp', 'opts');
+  if (timestamp === null || timestamp === undefined) return undefined;
+  return waitedMs({ timestamp: Number(timestamp), opts: JSON.parse(opts || '{}') as StoredOptions }, nowMs);
 }

@@ -23,6 +23,8 @@ export function familyOf(queue: string): string {
 export interface JobKeys {
   /** What BullMQ puts before a queue's name: `millrace:jobs:{email}`. */
   queuePrefix(queue: string): string;
+  /** A key of BullMQ's own, of a queue: `wait`, or a job's id. For reading only. */
+  bull(queue: string, suffix: string): string;
   /** SET of the names of all queues that were ever used; never expires. */
   readonly queues: string;
   /** HASH of effects that a job has had, by the key given to once(); expires. */
@@ -35,6 +37,8 @@ export interface JobKeys {
   cancelledList(queue: string): string;
   /** Channel on which workers hear of jobs to be cancelled. */
   readonly cancelChannel: string;
+  /** Channel on which workers hear of jobs that are waited for. */
+  readonly waitChannel: string;
   /** Channel on which those who wait hear that a job has finished. */
   readonly doneChannel: string;
   /** Any other key of ours beside a queue's. */
@@ -45,14 +49,17 @@ export interface JobKeys {
 export function createJobKeys(prefix: string): JobKeys {
   const jobs = createKeySpace(prefix, 'jobs');
   const ledger: KeySpace = createKeySpace(prefix, 'ledger');
+  const queuePrefix = (queue: string): string => jobs(familyOf(queue));
   return {
-    queuePrefix: (queue) => jobs(familyOf(queue)),
+    queuePrefix,
+    bull: (queue, suffix) => `${queuePrefix(queue)}:${queue}:${suffix}`,
     queues: ledger('queues'),
     once: (queue, jobId) => ledger(familyOf(queue), 'once', queue, jobId),
     cancels: (queue) => ledger(familyOf(queue), 'cancels', queue),
     cancelled: (queue, jobId) => ledger(familyOf(queue), 'cancelled', queue, jobId),
     cancelledList: (queue) => ledger(familyOf(queue), 'cancelled-list', queue),
     cancelChannel: `${prefix}:jobs:cancel`,
+    waitChannel: `${prefix}:jobs:wait`,
     doneChannel: `${prefix}:jobs:done`,
     ledger: (queue, ...rest) => ledger(familyOf(queue), ...rest),
   };

@@ -135,7 +135,7 @@ export function openQueue(
     backend,
     redis: client,
     client: undefined,
-    key: (suffix) => queue.toKey(suffix),
+    key: (suffix) => keys.bull(name, suffix),
   };
   backend.client.then(
     (ready) => (open.client = ready),

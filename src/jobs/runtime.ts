@@ -138,7 +138,9 @@ export class JobsRuntime {
     const fleetKeys = createFleetKeys(prefix);
     const { version: millrace, appVersion, heartbeatMs: everyMs } = parts;
     this.fleet = createFleet(client, fleetKeys);
-    this.#heartbeat = new Heartbeat({ client, keys: fleetKeys, clock, log, millrace, appVersion, everyMs });
+    const declared = (): string[] => this.#schedules.declaredHere;
+    const told = { millrace, appVersion, everyMs, schedules: declared };
+    this.#heartbeat = new Heartbeat({ client, keys: fleetKeys, clock, log, ...told });
     const place: RecordPlace = { client, keys: queues.keys, time: new ServerTime(clock), process: randomUUID() };
     this.history = createHistory({ queues, place, clock, log });
     this.#recorder = new Recorder({ tallies: metrics.tallies, place, clock, log });
@@ -158,7 +160,7 @@ export class JobsRuntime {
     this.#checkOpen();
     const checked = checkOptions(workerOptionsSchema, options, 'worker');
     const { modules, version, appVersion } = this.#parts;
-    const { core, cancelChannel, doneChannel } = this.jobs;
+    const { core, cancelChannel, waitChannel, doneChannel } = this.jobs;
     const threads = createThreads({
       producer: core.producer,
       modules: Object.getOwnPropertyNames(modules),
@@ -169,6 +171,7 @@ export class JobsRuntime {
       options: checked,
       modules,
       cancelChannel,
+      waitChannel,
       doneChannel,
       execute: threads.execute,
       version: checked.version ?? appVersion ?? version,

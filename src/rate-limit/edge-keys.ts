@@ -2,7 +2,8 @@
  * The keys that are near the edge of their limits, as all processes have told Redis of them, for operators.
  *
  *   PREFIX:rate:{~edge}:seen     ZSET  `LIMITER/KEY` by when it was last told of
- *   PREFIX:rate:{~edge}:facts    HASH  `LIMITER/KEY` -> the policy, how much of it is used, how many calls were refused, since when
+ *   PREFIX:rate:{~edge}:facts    HASH  `LIMITER/KEY` -> the policy, how much of it is used, how many calls were refused, since when,
+ *                                          and what follows the key of its states, for those who have not its policies and let it in again
  *
  * Both are bounded, and expire after 5 minutes without news. They are written by edge-watch.ts of each process.
  */
@@ -25,12 +26,14 @@ export interface EdgeKey {
   readonly seenAt: number;
 }
 
-/** What a process tells of a key. */
+/** What a process has seen of a key. */
 export type ToldEdge = Pick<EdgeKey, 'limiter' | 'key' | 'policy' | 'used' | 'refused'>;
 
 const KEYS = ['seen', 'facts'] as const;
 const KEEP_MS = 5 * 60_000;
 const MOST_KEYS = 500;
+/** Where the states are among the facts. */
+const STATES = 4;
 
 const tellEdges = defineScript({
   file: 'rate-limit/tell-edges.lua',
@@ -50,13 +53,26 @@ const listEdges = defineScript({
   },
 });
 
-/** Adds up what processes tell. */
-export function tell(client: ScriptClient, keys: KeySpace, edges: readonly ToldEdge[]): Promise<number> {
+const forgetEdge = defineScript({
+  file: 'rate-limit/forget-edge.lua',
+  keys: KEYS,
+  args: ['field'],
+  reply: (count: number) => count,
+});
+
+/** Adds up what processes tell. `suffixesOf` gives what follows a key for each policy's state, by the limiter. */
+export function tell(
+  client: ScriptClient,
+  keys: KeySpace,
+  edges: readonly ToldEdge[],
+  suffixesOf: (limiter: string) => readonly string[],
+): Promise<number> {
   const told = edges.flatMap(({ limiter, key, policy, used, refused }) => [
     `${limiter}/${key}`,
     policy,
     used.toFixed(3),
     refused,
+    suffixesOf(limiter).join(','),
   ]);
   return tellEdges(client, keysOf(keys), { keepMs: KEEP_MS, most: MOST_KEYS, told });
 }
@@ -65,6 +81,22 @@ export function tell(client: ScriptClient, keys: KeySpace, edges: readonly ToldE
 export async function list(client: ScriptClient, keys: KeySpace): Promise<EdgeKey[]> {
   const edges = await listEdges(client, keysOf(keys), { keepMs: KEEP_MS });
   return edges.toSorted((one, other) => other.refused - one.refused || other.used - one.used);
+}
+
+/** What follows the key for the state of each policy, as it was told last; undefined when nothing was, lately. @throws what Redis met */
+export async function suffixesTold(
+  client: ScriptClient,
+  keys: KeySpace,
+  limiter: string,
+  key: string,
+): Promise<string[] | undefined> {
+  const facts = await client.hget(keysOf(keys).facts, `${limiter}/${key}`);
+  return facts?.split(' ')[STATES]?.split(',');
+}
+
+/** The key is near no edge any more. @throws what Redis met */
+export async function forget(client: ScriptClient, keys: KeySpace, limiter: string, key: string): Promise<void> {
+  await forgetEdge(client, keysOf(keys), { field: `${limiter}/${key}` });
 }
 
 function keysOf(keys: KeySpace): Record<(typeof KEYS)[number], string> {

@@ -15,16 +15,17 @@ import type { Connections } from '../redis/connect.ts';
 import { Guard } from '../redis/guard.ts';
 import { createKeySpace, DEFAULT_PREFIX, type KeySpace } from '../redis/keys.ts';
 import { checkOptions, durationOption } from '../schema.ts';
-import { list, tell, type EdgeKey, type ToldEdge } from './edge-keys.ts';
+import { forget, list, suffixesTold, tell, type EdgeKey, type ToldEdge } from './edge-keys.ts';
 import { EdgeWatch } from './edge-watch.ts';
 import { checkConcurrency } from './concurrency-options.ts';
 import { ConcurrencyLimit, type ConcurrencyOptions } from './concurrency.ts';
 import type { Limiter } from './limiter.ts';
-import { readMessage } from './messages.ts';
+import { keyMessage, readMessage } from './messages.ts';
 import type { OnError } from './outage.ts';
 import { fillIn, nameOption, policiesOption, type Policy, type PolicyInfo } from './policies.ts';
 import { createRateLimitMetrics, type RateLimitMetrics, type RateLimitMetricsRegistry } from './rate-limit-metrics.ts';
-import { RedisLimiter } from './redis-limiter.ts';
+import { BLOCK, checkKey, RedisLimiter } from './redis-limiter.ts';
+import { forgetScript } from './scripts.ts';
 import { Waits } from './wait.ts';
 
 /** Options of the rate limits of a process. */
@@ -84,6 +85,16 @@ export interface Limits {
    * @throws MillraceError what Redis met, CLOSED
    */
   nearEdge(): Promise<EdgeKey[]>;
+  /**
+   * Forgets everything about a key of any process's limiter, a block too, as the limiter's own reset() does: for operators, who have not its
+   * policies. Where these keep what they know is told of keys that nearEdge() lists.
+   *
+   * @returns false for a key that is near no edge, of a limiter that this process does not have: then nothing is known of it, and nothing done
+   * @throws MillraceError OPTIONS_INVALID, KEY_INVALID, CLOSED; what Redis met
+   */
+  reset(limiter: string, key: string): Promise<boolean>;
+  /** Ends a block of a key, likewise. What was taken before it counts on. @returns whether there was one */
+  unblock(limiter: string, key: string): Promise<boolean>;
   /** Ends what waits. Safe to call twice; afterwards calls throw CLOSED. */
   stop(): Promise<void>;
 }
@@ -164,7 +175,9 @@ class RedisLimits implements Limits {
     this.#channel = `${prefix}:rate:changed`;
     this.#guard = this.#guardOf(deadline);
     const tellEdges = (edges: readonly ToldEdge[]): Promise<number> =>
-      this.#guard.run(() => tell(connections.commands(), this.#keys, edges));
+      this.#guard.run(() =>
+        tell(connections.commands(), this.#keys, edges, (name) => this.#limiters.get(name)?.limiter.suffixes ?? []),
+      );
     this.#edges = watch ? new EdgeWatch({ tell: tellEdges, log: this.#log }) : undefined;
     this.#broadcast = new Broadcast(this.#channel, connections, this.#log, {
       onMessage: (text) => this.#onMessage(text),
@@ -230,6 +243,21 @@ class RedisLimits implements Limits {
     return list(this.#connections.commands(), this.#keys);
   }
 
+  async reset(limiter: string, key: string): Promise<boolean> {
+    this.#checkNamed(limiter, key);
+    const client = this.#connections.commands();
+    const own = this.#limiters.get(limiter)?.limiter.suffixes;
+    const told = await suffixesTold(client, this.#keys, limiter, key);
+    if (!own && !told) return false;
+    await this.#letIn(limiter, key, [...new Set([BLOCK, ...(own ?? []), ...(told ?? [])])]);
+    return true;
+  }
+
+  async unblock(limiter: string, key: string): Promise<boolean> {
+    this.#checkNamed(limiter, key);
+    return (await this.#letIn(limiter, key, [BLOCK])) > 0;
+  }
+
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#edges?.stop();
@@ -238,6 +266,23 @@ class RedisLimits implements Limits {
     for (const { limit } of this.#concurrency.values()) limit.stop();
     this.#broadcast.close();
     for (const guard of this.#guards.values()) guard.close();
+  }
+
+  /** How many of the states were there. */
+  async #letIn(limiter: string, key: string, suffixes: readonly string[]): Promise<number> {
+    const client = this.#connections.commands();
+    const kept = suffixes.map((suffix) => `${this.#keys(`${limiter}/${key}`)}${suffix}`);
+    const told = { channel: this.#channel, message: keyMessage(limiter, key) };
+    const count = await forgetScript(client, { kept }, told);
+    this.#limiters.get(limiter)?.limiter.onKeyFreed(key); // The message to this process itself may come later than the answer.
+    await forget(client, this.#keys, limiter, key);
+    return count;
+  }
+
+  #checkNamed(limiter: string, key: string): void {
+    if (this.#isStopped) throw closed();
+    if (!nameOption.safeParse(limiter).success) throw noName('limits', limiter);
+    checkKey(limiter, key);
   }
 
   /** Calls of one deadline stop asking together. */
@@ -297,14 +342,18 @@ class RedisLimits implements Limits {
 }
 
 function checkName(name: unknown, owner: string, count: number): void {
-  if (!nameOption.safeParse(name).success)
-    throw new MillraceError('OPTIONS_INVALID', `${owner}: name: expected up to 64 letters, digits and _ . -`, { name });
+  if (!nameOption.safeParse(name).success) throw noName(owner, name);
   if (count >= MOST_LIMITERS)
     throw new MillraceError(
       'OPTIONS_INVALID',
       `${owner}: there are ${MOST_LIMITERS} already; what differs by user or tenant is the key, not the limiter`,
       { name },
     );
+}
+
+function noName(owner: string, name: unknown): MillraceError {
+  const message = `${owner}: name: expected up to 64 letters, digits and _ . -`;
+  return new MillraceError('OPTIONS_INVALID', message, { name });
 }
 
 /** Undefined for what has no JSON form, which the check refuses. */

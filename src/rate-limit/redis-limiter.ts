@@ -66,6 +66,8 @@ export interface RedisLimiterParts {
 const DEFAULT_WAIT_MS = 10_000;
 const PLAIN = /^[\w:./@-]+$/;
 const LONGEST_KEY = 512;
+/** What follows the key of a limiter's key for its block. */
+export const BLOCK = ':block';
 /** Tells the calls of this process from those of others. */
 const PROCESS = randomBytes(6).toString('base64url');
 let callCount = 0;
@@ -101,6 +103,11 @@ export class RedisLimiter implements Limiter {
 
   get policies(): readonly PolicyInfo[] {
     return this.#book.plan.policies;
+  }
+
+  /** What follows the key of a limiter's key for each policy's state. */
+  get suffixes(): readonly string[] {
+    return this.#book.plan.suffixes;
   }
 
   consume(key: string, options?: ConsumeOptions): Promise<ConsumeResult> {
@@ -148,7 +155,7 @@ export class RedisLimiter implements Limiter {
     this.#check(key, 1);
     await this.#whenOpen();
     const base = this.#keyOf(key);
-    await this.#forget(key, [`${base}:block`, ...this.#book.plan.suffixes.map((suffix) => base + suffix)]);
+    await this.#forget(key, [base + BLOCK, ...this.#book.plan.suffixes.map((suffix) => base + suffix)]);
   }
 
   async block(key: string, duration: Duration, options?: { atLeast?: boolean | undefined }): Promise<void> {
@@ -156,7 +163,7 @@ export class RedisLimiter implements Limiter {
     const ms = toMs(duration);
     if (ms < 1) throw invalid(`${this.name}: block: expected at least 1 ms`, { duration });
     await this.#whenOpen();
-    const block = `${this.#keyOf(key)}:block`;
+    const block = this.#keyOf(key) + BLOCK;
     const atLeast = options?.atLeast === true ? 1 : 0;
     const args = { ms, atLeast, channel: this.#parts.channel, message: keyMessage(this.name, key) };
     await this.#parts.guard.run(() => blockScript(this.#parts.client(), { block }, args));
@@ -166,7 +173,7 @@ export class RedisLimiter implements Limiter {
   async unblock(key: string): Promise<void> {
     this.#check(key, 1);
     await this.#whenOpen();
-    await this.#forget(key, [`${this.#keyOf(key)}:block`]);
+    await this.#forget(key, [this.#keyOf(key) + BLOCK]);
   }
 
   async setPolicy(name: string, change: PolicyChange | undefined): Promise<void> {
@@ -290,7 +297,7 @@ export class RedisLimiter implements Limiter {
     const call = plan.hasLog && takes ? `${PROCESS}${(callCount++).toString(36)}` : '';
     return consumeScript(
       this.#parts.client(),
-      { block: `${base}:block`, states },
+      { block: base + BLOCK, states },
       { plan: takes ? plan.take : plan.look, cost, call },
     );
   }
@@ -320,15 +327,17 @@ export class RedisLimiter implements Limiter {
   }
 
   #check(key: unknown, cost: unknown): void {
-    if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY)
-      throw new MillraceError(
-        'KEY_INVALID',
-        `${this.name}: expected a key of 1 to ${LONGEST_KEY} characters, got ${describeValue(key)}`,
-        { limiter: this.name },
-      );
+    checkKey(this.name, key);
     if (!Number.isSafeInteger(cost) || (cost as number) < 1)
       throw invalid(`${this.name}: cost: expected a whole number from 1 on, got ${describeValue(cost)}`, { cost });
   }
+}
+
+/** @throws MillraceError KEY_INVALID */
+export function checkKey(limiter: string, key: unknown): void {
+  if (typeof key === 'string' && key !== '' && key.length <= LONGEST_KEY) return;
+  const message = `${limiter}: expected a key of 1 to ${LONGEST_KEY} characters, got ${describeValue(key)}`;
+  throw new MillraceError('KEY_INVALID', message, { limiter });
 }
 
 function invalid(message: string, facts: Record<string, unknown>): MillraceError {

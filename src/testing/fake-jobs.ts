@@ -17,7 +17,7 @@ import type { EnqueuedFlow, Flow } from '../jobs/flows.ts';
 import type { Handler } from '../jobs/handler.ts';
 import type { JobInfo } from '../jobs/inspect.ts';
 import { createJobIds } from '../jobs/job-id.ts';
-import type { Jobs, QueueCounts, WaitOptions } from '../jobs/jobs.ts';
+import type { Jobs, QueueCounts, WaitForOptions, WaitOptions } from '../jobs/jobs.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES } from '../payload.ts';
 import { encodeInput } from '../jobs/input.ts';
 import type { Enqueued } from '../jobs/producer.ts';
@@ -26,7 +26,7 @@ import { checkOptions, durationOption } from '../schema.ts';
 import { countJobs, infoOf } from './fake-info.ts';
 import { FakeRunner, type FakeRun } from './fake-runner.ts';
 import { FakeStore, type FakeJob } from './fake-store.ts';
-import { FakeWaits } from './fake-waits.ts';
+import { FakeWaits, type FakeWait } from './fake-waits.ts';
 import { RecordedJobs, type EnqueuedQuery, type InputMatch, type RecordedJob } from './recorded-jobs.ts';
 import { createVirtualTime, takeTurns, type VirtualClock, type VirtualTime } from './virtual-clock.ts';
 
@@ -108,6 +108,11 @@ const drainSchema = z.strictObject({
   maxRuns: z.number().int().min(1).default(10_000),
 });
 const waitSchema = z.strictObject({ ...enqueueShape, waitFor: durationOption.default(30_000) });
+const waitForSchema = z.strictObject({
+  contract: z.custom<JobContract>().optional(),
+  deadline: durationOption.default(30_000),
+  signal: z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional(),
+});
 const cancelSchema = z.strictObject({
   reason: z.string().min(1).max(1_000).default('no reason given'),
   deadline: durationOption.default(10_000),
@@ -189,6 +194,12 @@ class InMemoryJobs implements FakeJobs {
     const answer = this.#enqueueAndWait(contract, input, options);
     // A test may drain first and look at the answer then; until then its failure is no unhandled one.
     answer.catch(() => undefined);
+    return answer as Promise<Result>;
+  }
+
+  waitFor<Result = unknown>(jobId: string, options: WaitForOptions<Result> = {}): Promise<Result> {
+    const answer = this.#waitFor(jobId, options);
+    answer.catch(() => undefined); // As above.
     return answer as Promise<Result>;
   }
 
@@ -291,7 +302,16 @@ class InMemoryJobs implements FakeJobs {
   ): Promise<unknown> {
     const { waitFor: waitMs } = checkOptions(waitSchema, { waitFor, ...options }, `enqueueAndWait ${contract.name}`);
     const { id } = await this.enqueue(contract, input, options);
-    const wait = this.#waits.open(id, contract.queue, waitMs);
+    return this.#outcome(this.#waits.open(id, contract.queue, waitMs), waitMs);
+  }
+
+  async #waitFor(jobId: string, options: WaitForOptions): Promise<unknown> {
+    const { contract, deadline, signal } = checkOptions(waitForSchema, options, `waitFor ${jobId}`);
+    signal?.throwIfAborted();
+    return this.#outcome(this.#waits.open(jobId, contract?.queue, deadline, signal), deadline);
+  }
+
+  async #outcome(wait: FakeWait, waitMs: number): Promise<unknown> {
     if (this.#handlers) {
       const until = this.#time.wallMs() + waitMs;
       const { maxRuns } = drainSchema.parse({});

@@ -8,7 +8,7 @@ import type { VirtualTime } from './virtual-clock.ts';
 /** One wait. */
 export interface FakeWait {
   readonly isOver: boolean;
-  /** What the handler returned. Rejects with JOB_FAILED, JOB_CANCELLED or WAIT_TIMEOUT. */
+  /** What the handler returned. Rejects with JOB_FAILED, JOB_CANCELLED, JOB_UNKNOWN, WAIT_TIMEOUT, or the reason of the signal. */
   readonly outcome: Promise<unknown>;
 }
 
@@ -23,30 +23,28 @@ export class FakeWaits {
     this.#time = time;
   }
 
-  /** Waits for the job from now on. */
-  open(jobId: string, queue: string, deadlineMs: number): FakeWait {
+  /** Waits for the job from now on; without a queue, for one of any. */
+  open(jobId: string, queue: string | undefined, deadlineMs: number, signal?: AbortSignal): FakeWait {
     const over = new AbortController();
     const outcome = new Promise<unknown>((resolve, reject) => {
-      const end = (job: FakeJob): void => {
+      const leave = (): void => stop(() => reject(signal?.reason));
+      const end = (job: FakeJob): void => stop(() => settle(job, resolve, reject));
+      const stop = (tell: () => void): void => {
         over.abort();
         this.#waits.get(jobId)?.delete(end);
-        settle(job, resolve, reject);
+        signal?.removeEventListener('abort', leave);
+        tell();
       };
       const job = this.#store.jobs.get(jobId);
-      if (job && job.finishedAt !== undefined) return end(job);
-      if (!job) {
-        over.abort();
-        const message = `job ${jobId} of queue ${queue} is no longer there: it has ended, and how is not known any more`;
-        return reject(new MillraceError('JOB_UNKNOWN', message, { jobId, queue }));
-      }
+      if (!job || (queue ?? job.contract.queue) !== job.contract.queue)
+        return stop(() => reject(unknown(jobId, queue)));
+      if (job.finishedAt !== undefined) return end(job);
       const waits = this.#waits.get(jobId) ?? new Set();
       this.#waits.set(jobId, waits.add(end));
+      signal?.addEventListener('abort', leave);
       this.#time.guard.sleep(deadlineMs, { signal: over.signal }).then(
-        () => {
-          over.abort();
-          return reject(late(jobId, queue, deadlineMs));
-        },
-        () => undefined, // The job has ended first.
+        () => stop(() => reject(late(job, deadlineMs))),
+        () => undefined, // It is over before its time.
       );
     });
     return {
@@ -71,9 +69,17 @@ function settle(job: FakeJob, resolve: (result: unknown) => void, reject: (error
   else reject(cancelledError(id, reason));
 }
 
-function late(jobId: string, queue: string, deadlineMs: number): MillraceError {
-  const message = `job ${jobId} of queue ${queue} did not finish within ${formatMs(deadlineMs)}; it goes on`;
-  return new MillraceError('WAIT_TIMEOUT', message, { jobId, queue, deadlineMs });
+function unknown(jobId: string, queue: string | undefined): MillraceError {
+  const message =
+    queue === undefined
+      ? `there is no job ${jobId}: none of that id was enqueued, or it has ended and is kept no longer`
+      : `job ${jobId} of queue ${queue} is no longer there: it has ended, and how is not known any more`;
+  return new MillraceError('JOB_UNKNOWN', message, { jobId, queue });
+}
+
+function late({ id, contract: { queue } }: FakeJob, deadlineMs: number): MillraceError {
+  const message = `job ${id} of queue ${queue} did not finish within ${formatMs(deadlineMs)}; it goes on`;
+  return new MillraceError('WAIT_TIMEOUT', message, { jobId: id, queue, deadlineMs });
 }
 
 function failed(jobId: string, queue: string, reason: string): MillraceError {

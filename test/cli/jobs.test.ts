@@ -143,7 +143,7 @@ describe('beside millrace dev', () => {
       [['enqueue', 'sample.hello', '{"name":"x"}', '--delay', 'soon'], 2, /--delay: expected how long, .*, got soon/],
       [['jobs', 'show', 'nothing'], 1, /there is no job nothing/],
       [['jobs', 'show', ''], 2, /ID: expected a value, got none/],
-      [['jobs'], 2, /expected one of jobs list, jobs show, jobs cancel/],
+      [['jobs'], 2, /expected one of jobs list, jobs show, jobs wait, jobs cancel/],
       [['jobs', 'cancel', 'nothing'], 1, /there is no job nothing/],
       [['jobs', 'retry', 'nothing'], 1, /there is no job nothing/],
       [['jobs', 'list', '--state', 'lost'], 2, /--state: expected some of active, .*, got lost/],

@@ -45,7 +45,7 @@ describe('keys', () => {
       err: expect.stringContaining('expected --scopes'),
     });
     const bad = await say('keys', 'create', 'shop', '--scopes', 'everything');
-    expect([bad.code, bad.err]).toEqual([1, expect.stringContaining('scopes[0]: expected an act and a contract')]);
+    expect([bad.code, bad.err]).toEqual([2, expect.stringContaining('--scopes: expected an act and a contract')]);
   });
 });
 

@@ -198,6 +198,7 @@ const workerOf = (pid: number, state: WorkerInfo['state'] = 'running'): WorkerIn
   startedAt: 0,
   seenAt: 60_000,
   state,
+  schedules: [],
   queues: [{ name: 'mail', concurrency: 10, active: 2 }],
   consumers: [{ stream: 'orders', group: 'billing', concurrency: 16, active: 0 }],
   running: [],

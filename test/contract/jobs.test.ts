@@ -87,6 +87,10 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
       ],
     });
     expect(await jobs.enqueueAndWait(mail, { to: 'a' })).toBe('sent to a');
+    const { id } = await jobs.enqueue(mail, { to: 'later' }, { delay: 300 });
+    expect(await jobs.waitFor(id)).toBe('sent to later');
+    expect(await jobs.waitFor(id, { contract: mail })).toBe('sent to later');
+    await failureOf(jobs.waitFor('nobody'), 'JOB_UNKNOWN');
     const { children } = await jobs.enqueueFlow(flow(bulk, { to: 'all' }, { children: [flow(mail, { to: 'b' })] }));
     await eventually(() => expect(seen).toHaveLength(1));
     expect(seen[0]?.results).toEqual({ [children[0]?.id ?? '']: 'sent to b' });

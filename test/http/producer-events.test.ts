@@ -45,9 +45,9 @@ afterEach(async () => {
   }
 });
 
-async function follow(id: string, key = api.key): Promise<Following> {
+async function follow(id: string, key = api.key, url = api.url): Promise<Following> {
   const headers = { authorization: `Bearer ${key}` };
-  const request = get(`${api.url}/v1/jobs/${id}/events`, { headers, agent: false });
+  const request = get(`${url}/v1/jobs/${id}/events`, { headers, agent: false });
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   expect([response.statusCode, response.headers['content-type']]).toEqual([200, 'text/event-stream; charset=utf-8']);
   expect(response.headers['cache-control']).toBe('no-store');
@@ -108,6 +108,36 @@ describe('a stream of events', () => {
     expect(events.every(({ event }) => event === 'state')).toBe(true);
   });
 
+  test('tells the end at once, however many jobs are watched', async () => {
+    const many = await startApi(server.url, { waitsPerKey: 100 });
+    const look = many.platform.jobs.get.bind(many.platform.jobs);
+    try {
+      const others = Array.from({ length: 60 }, () => ({ input: { text: 'a' }, options: { delay: '1h' } }));
+      const { body } = await many.ask('POST', '/v1/contracts/api.echo/jobs/batch', { jobs: others });
+      const ids = (body['jobs'] as Array<{ id: string }>).map(({ id }) => id);
+      await many.platform.work({ handlers: all });
+      const slow = await many.ask('POST', '/v1/contracts/api.slow/jobs', { input: { id: 'watched' } });
+      await eventually(() => expect(started.has('watched')).toBe(true));
+      for (const id of ids) await follow(id, many.key, many.url);
+      const { events, ended } = await follow(String(slow.body['id']), many.key, many.url);
+      let looks = 0;
+      many.platform.jobs.get = async (id) => {
+        const info = await look(id);
+        looks++;
+        if (id === slow.body['id'] && info?.state === 'active') {
+          looks = 0; // Its turn comes again after that of all others.
+          release('watched');
+        }
+        return info;
+      };
+      await ended;
+      expect(events.at(-1)).toMatchObject({ event: 'end', data: { state: 'completed' } });
+      expect(looks).toBeLessThan(30);
+    } finally {
+      await many.stop();
+    }
+  });
+
   test('that its client has left frees its place; a key has so many places', async () => {
     const id = await start('places');
     const first = await follow(id);
@@ -127,17 +157,31 @@ describe('a stream of events', () => {
 });
 
 describe('a wait', () => {
-  test('tells the end that came after the last look', async () => {
-    let count = 0;
-    await eventually(async () => {
-      const id = `late-${count++}`;
-      const job = await start(id);
-      await systemClock.sleep(600); // Nobody looks any more.
-      const waiting = api.ask('GET', `/v1/jobs/${job}/wait?timeout=240ms`); // The first look comes after 250 ms.
-      await systemClock.sleep(100); // It waits by now.
-      release(id);
+  test('tells the end as its worker tells it: looks are taken when it begins and when it is over', async () => {
+    const { jobs } = api.platform;
+    const look = jobs.get.bind(jobs);
+    const job = await start('told');
+    let looks = 0;
+    jobs.get = (id) => {
+      looks++;
+      return look(id);
+    };
+    try {
+      const waiting = api.ask('GET', `/v1/jobs/${job}/wait`);
+      await systemClock.sleep(1_000); // Time for more.
+      release('told');
       expect(await waiting).toMatchObject({ status: 200, body: { state: 'completed', result: 'released' } });
-    }, 10_000);
+      expect(looks).toBe(2);
+    } finally {
+      jobs.get = look;
+    }
+  });
+
+  test('tells where the job is when its time is over', async () => {
+    const job = await start('goes-on');
+    const { status, body } = await api.ask('GET', `/v1/jobs/${job}/wait?timeout=20ms`);
+    expect([status, body['state']]).toEqual([202, 'active']);
+    release('goes-on');
   });
 
   test('tells nothing to a key that was revoked meanwhile', async () => {

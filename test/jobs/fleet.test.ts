@@ -8,6 +8,7 @@ import { consume, createPlatform, defineStream, readEnv } from '../../src/index.
 import { createFleetKeys, type Fleet } from '../../src/jobs/fleet/fleet.ts';
 import type { WorkerInfo } from '../../src/jobs/fleet/report.ts';
 import { handle } from '../../src/jobs/handler.ts';
+import { schedule } from '../../src/jobs/schedules/schedule.ts';
 import type { Topology } from '../../src/redis/address.ts';
 import { startForFile } from '../contract/topologies.ts';
 import { startChild } from '../support/child.ts';
@@ -42,7 +43,15 @@ describe.each<Topology>(['standalone', 'cluster'])('on %s', (topology) => {
     expect(await fleet.workers()).toEqual([]);
     const { opened, open } = gate();
     const other = handle(contractOf('idle.job'), () => undefined);
-    await runtime.work({ handlers: [handle(job, () => opened), other], queues: { idle: { concurrency: 3 } } });
+    await runtime.work({
+      handlers: [handle(job, () => opened), other],
+      queues: { idle: { concurrency: 3 } },
+      schedules: [schedule(job, {}, { id: 'fleet.sweep', every: '1d' })],
+    });
+    // What a newer revision has declared is not this process's.
+    await runtime.schedules.reconcile([], { owner: 'other', revision: 2 });
+    const refused = [schedule(job, {}, { id: 'fleet.old', every: '1d' })];
+    await runtime.schedules.reconcile(refused, { owner: 'other', revision: 1 });
     const { id } = await jobs.enqueue(job, {});
     const seen = await only(fleet, { state: 'running', running: [expect.objectContaining({ id })] });
     expect(seen).toMatchObject({
@@ -56,6 +65,7 @@ describe.each<Topology>(['standalone', 'cluster'])('on %s', (topology) => {
         { name: 'idle', concurrency: 3, active: 0 },
       ],
       consumers: [],
+      schedules: ['fleet.sweep'],
       running: [{ id, name: 'fleet.job', queue: 'fleet', attempt: 1 }],
     });
     expect(seen.rssBytes).toBeGreaterThan(1_000_000);

@@ -33,7 +33,7 @@ describe('a value without JSON form is refused with its place', () => {
     [
       'a BigInt',
       { order: { lines: [{ count: 1n }] } },
-      'order.lines[0].count: expected a value with a JSON form, got 1n',
+      'order.lines[0].count: expected a value with a JSON form, got a bigint',
     ],
     ['a cycle', loop, 'self[0]: expected a value with a JSON form, got an object that is within itself'],
     ['a function', () => 1, 'expected a value with a JSON form, got a function'],

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { defineJob } from '../../src/jobs/contract.ts';
 import { handle } from '../../src/jobs/handler.ts';
 import { maskJson } from '../../src/jobs/search/masked-json.ts';
-import { maskSecrets, SECRET_MARK } from '../../src/jobs/secrets.ts';
+import { maskSecrets, SECRET_MARK } from '../../src/secrets.ts';
 import type { Schema } from '../../src/schema.ts';
 import { contractOf } from '../support/contracts.ts';
 import { ends, ownedJobs } from '../support/jobs.ts';
@@ -149,7 +149,7 @@ describe('what is told of a bad input', () => {
     const error: unknown = await jobs.enqueue(contract, bad).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'INPUT_INVALID' });
     const told = JSON.stringify(error) + String(error);
-    expect(told).toContain('password: refused by its schema; what came is a secret');
+    expect(told).toContain('password: refused by its schema: a string came, which is a secret');
     expect(told).toContain('no address: nobody');
     expect(told).not.toMatch(/hunter2|4111/);
   });
@@ -168,7 +168,7 @@ describe('what is told of a bad input', () => {
     const { input } = defineJob({ name: 'quiet.slow', input: slow, secrets: ['password'] });
     expect(await input['~standard'].validate({ password: 'long' })).toEqual({ value: { password: 'long' } });
     expect(await input['~standard'].validate({ password: 'no' })).toMatchObject({
-      issues: [{ message: 'refused by its schema; what came is a secret' }],
+      issues: [{ message: 'refused by its schema: a string came, which is a secret' }],
     });
     expect(input['~standard']).toMatchObject({ vendor: 'zod', jsonSchema: {} });
   });

@@ -1,5 +1,5 @@
 /** The keys that are near the edge of their limits, as all processes tell of them. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ToldEdge } from '../../src/rate-limit/edge-keys.ts';
 import { EdgeWatch } from '../../src/rate-limit/edge-watch.ts';
 import type { ConsumeResult } from '../../src/rate-limit/limiter.ts';
@@ -111,6 +111,66 @@ test('with watch: false nothing is told, and what others tell can be read', asyn
   expect(await silent.limits.nearEdge()).toMatchObject([{ key: 'ada' }]);
   await silent.limits.stop();
   await failureOf(silent.limits.nearEdge(), 'CLOSED');
+});
+
+describe('who has not the policies of a limiter', () => {
+  const TWO = {
+    policies: [
+      { name: 'short', algorithm: 'fixed-window', limit: 3, per: '1h', countDenied: true },
+      { name: 'long', limit: 100, per: '1d' },
+    ],
+  } as const;
+
+  test('lets a key in again, of which all is forgotten, and which is near no edge then', async () => {
+    const app = open('reset');
+    const operator = open('reset');
+    const login = app.limits.limiter('login', TWO);
+    const spaced = app.limits.limiter('spaced', { policies: [{ algorithm: 'sliding-log', limit: 2, per: '1h' }] });
+    for (const key of ['ada', 'an/address {7}']) {
+      for (let call = 0; call < 5; call++) await login.consume(key);
+      for (let call = 0; call < 5; call++) await spaced.consume(key);
+      await login.block(key, '1h');
+      await app.limits.nearEdge();
+      expect(await operator.limits.reset('login', key)).toBe(true);
+      expect((await login.peek(key)).policies).toMatchObject([{ remaining: 3 }, { remaining: 100 }]);
+      expect((await operator.limits.nearEdge()).map((edge) => `${edge.limiter}/${edge.key}`)).toEqual([
+        `spaced/${key}`,
+      ]);
+      expect(await operator.limits.reset('spaced', key)).toBe(true);
+      await eventually(async () => expect(await spaced.consume(key)).toMatchObject({ allowed: true, remaining: 1 }));
+      expect(await operator.limits.nearEdge()).toEqual([]);
+    }
+  });
+
+  test('ends a block, after which counts what was taken before', async () => {
+    const app = open('unblock');
+    const operator = open('unblock');
+    const login = app.limits.limiter('login', TWO);
+    await login.consume('ada');
+    await login.block('ada', '1h');
+    expect(await login.consume('ada')).toMatchObject({ allowed: false, policy: 'block' });
+    expect(await operator.limits.unblock('login', 'ada')).toBe(true);
+    await eventually(async () => expect((await login.peek('ada')).allowed).toBe(true));
+    expect((await login.peek('ada')).policies).toMatchObject([{ remaining: 2 }, { remaining: 99 }]);
+    expect(await operator.limits.unblock('login', 'ada')).toBe(false);
+  });
+
+  test('hears that nothing is known of a key that is near no edge, unless the limiter is its own', async () => {
+    const app = open('unknown');
+    const operator = open('unknown');
+    const login = app.limits.limiter('login', TWO);
+    await login.consume('ada');
+    expect(await operator.limits.reset('login', 'ada')).toBe(false);
+    expect((await login.peek('ada')).remaining).toBe(2);
+    expect(await app.limits.reset('login', 'ada')).toBe(true);
+    expect((await login.peek('ada')).remaining).toBe(3);
+    await failureOf(operator.limits.reset('no/such', 'ada'), 'OPTIONS_INVALID');
+    await failureOf(operator.limits.reset('login', ''), 'KEY_INVALID');
+    await failureOf(operator.limits.unblock('login', 'x'.repeat(513)), 'KEY_INVALID');
+    await operator.limits.stop();
+    await failureOf(operator.limits.reset('login', 'ada'), 'CLOSED');
+    await failureOf(operator.limits.unblock('login', 'ada'), 'CLOSED');
+  });
 });
 
 /** A watch of its own, and all that it has told. */

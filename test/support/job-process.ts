@@ -42,6 +42,7 @@ const worker = new JobWorker({
   options: workerOptionsSchema.parse({ handlers, ...(JSON.parse(options) as object) }),
   modules: {},
   cancelChannel: jobs.cancelChannel,
+  waitChannel: jobs.waitChannel,
   doneChannel: jobs.doneChannel,
   execute: (handler, input, attempt) => handler.run(input, attempt),
   version: 'test',

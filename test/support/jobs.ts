@@ -91,6 +91,7 @@ export function ownedJobs(
           options: workerOptionsSchema.parse({ drainFor: '2s', grace: '200ms', ...workerOptions }),
           modules,
           cancelChannel: jobs.cancelChannel,
+          waitChannel: jobs.waitChannel,
           doneChannel: jobs.doneChannel,
           execute: threads.execute,
           version: 'test',

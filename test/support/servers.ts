@@ -234,7 +234,13 @@ async function joinNodes(nodes: readonly TestServer[], busPorts: readonly number
   }
 }
 
-/** A master with 2 replicas, watched by 3 Sentinels. */
+/**
+ * How many Sentinels must miss the master before each of them starts a failover. The second and third never do, they only vote: of Sentinels
+ * that start one at the same moment each votes for itself, none wins, and all wait for 10 s, which happened to one failover in twelve.
+ */
+const LEADER_AND_VOTERS = [2, 4, 4];
+
+/** A master with 2 replicas, watched by 3 Sentinels, the first of which leads failovers. */
 export class TestSentinelSet {
   readonly masterName = 'mymaster';
   readonly servers: readonly TestServer[];
@@ -272,12 +278,12 @@ export async function startSentinelSet(options: { downAfterMs?: number } = {}): 
     [1, 2].map(() => startRedis({ config: { replicaof: `127.0.0.1 ${master.port}` } })),
   );
   const sentinels = await Promise.all(
-    [1, 2, 3].map(() =>
+    LEADER_AND_VOTERS.map((quorum) =>
       startRedis({
         isSentinel: true,
         config: {
           sentinel: [
-            `monitor mymaster 127.0.0.1 ${master.port} 2`,
+            `monitor mymaster 127.0.0.1 ${master.port} ${quorum}`,
             `down-after-milliseconds mymaster ${options.downAfterMs ?? 1_000}`,
             'failover-timeout mymaster 5000',
             'parallel-syncs mymaster 2',

@@ -206,6 +206,32 @@ describe('jobs as an app sees them', () => {
     await expect(late).rejects.toMatchObject({ code: 'WAIT_TIMEOUT' });
   });
 
+  test('waitFor() waits for a job by its id, whatever becomes of it', async () => {
+    const jobs = createFakeJobs();
+    const works = handle(report, ({ id }) => ({ pages: id }));
+    const { id } = await jobs.enqueue(report, { id: 5 });
+    const answer = jobs.waitFor(id, { contract: report });
+    await jobs.drain([works]);
+    expect(await answer).toEqual({ pages: 5 });
+    expect(await jobs.waitFor(id)).toEqual({ pages: 5 });
+    await expect(jobs.waitFor('nobody')).rejects.toMatchObject({ code: 'JOB_UNKNOWN' });
+    await expect(jobs.waitFor(id, { contract: mail })).rejects.toMatchObject({ code: 'JOB_UNKNOWN' });
+
+    const { id: other } = await jobs.enqueue(report, { id: 6 });
+    const stop = new AbortController();
+    const left = jobs.waitFor(other, { signal: stop.signal });
+    const late = jobs.waitFor(other, { deadline: '10s' });
+    stop.abort(new Error('enough'));
+    await expect(left).rejects.toThrow('enough');
+    await expect(jobs.waitFor(other, { signal: stop.signal })).rejects.toThrow('enough');
+    await jobs.advance('10s');
+    await expect(late).rejects.toMatchObject({ code: 'WAIT_TIMEOUT' });
+
+    const running = createFakeJobs({ handlers: [works] });
+    const { id: own } = await running.enqueue(report, { id: 7 });
+    expect(await running.waitFor(own)).toEqual({ pages: 7 });
+  });
+
   test('a running job is cancelled through its signal', async () => {
     const jobs = createFakeJobs();
     const { id } = await jobs.enqueue(mail, { id: 1 });

@@ -67,6 +67,8 @@ test('each stock job has its contract among them, and its handler and schedules 
       () => rebuildFlow({ index: 'i', queues }),
     ])
       expect(make, queues).toThrow(expect.objectContaining({ code: 'OPTIONS_INVALID' }));
+  const mistaken = { queue: 'shop' } as object;
+  expect(() => stockJobs(mistaken)).toThrow(expect.objectContaining({ code: 'OPTIONS_INVALID' }));
 });
 
 test('of two workers under one prefix none takes a job of the other, nor one that follows from it', async () => {

@@ -75,6 +75,7 @@ class Stream {
     this.#response.write(`retry: ${CLIENT_COMES_AGAIN_MS}\n\n`);
     const unwatch = this.#desk.watch.watch(this.#first.job.id, (look) => this.#see(look));
     this.#see({ sight: this.#first });
+    void this.#seeEnd(signal);
     const untilMs = systemClock.monotonicMs() + LONGEST_MS;
     try {
       while (!signal.aborted && systemClock.monotonicMs() < untilMs) {
@@ -83,6 +84,20 @@ class Stream {
       }
     } finally {
       unwatch();
+    }
+  }
+
+  /** Looks at the job as soon as its worker has told of its end, wherever its turn is among those that are watched. Never rejects. */
+  async #seeEnd(signal: AbortSignal): Promise<void> {
+    const { platform, jobs } = this.#desk;
+    const { job, contract } = this.#first;
+    try {
+      // However it ends, the look tells.
+      await platform.jobs.waitFor(job.id, { contract, deadline: LONGEST_MS, signal }).catch(() => undefined);
+      const sight = signal.aborted ? undefined : await jobs.find(job.id);
+      if (sight) this.#see({ sight });
+    } catch (error) {
+      platform.log.debug({ err: error }, 'the end of a job could not be looked at'); // The watch goes on.
     }
   }
 

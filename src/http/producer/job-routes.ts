@@ -1,12 +1,11 @@
 /** A job's state, its result, the wait for its end, and its cancellation. */
 import type { Request, Response, Router } from 'express';
-import { systemClock, withDeadline } from '../../clock.ts';
-import { MillraceError } from '../../errors.ts';
+import { withDeadline } from '../../clock.ts';
+import { isMillraceError, MillraceError, type ErrorCode } from '../../errors.ts';
 import { accepted, jobFor, keyOf, mayStillRead, refuseJob, refuseKey, type Desk } from './desk.ts';
 import { refuse } from './problem.ts';
 import { LONGEST_CANCEL_MS, readCancel, readWait } from './request.ts';
 import type { Sight, ToldJob } from './job-sight.ts';
-import type { Look } from './job-watch.ts';
 
 const RETRY_AFTER_S = 1;
 /** Beyond the time that a worker is given to let a job go. */
@@ -63,6 +62,9 @@ function refuseEnded(response: Response): void {
   refuse(response, 'JOB_ENDED', { detail: 'The job had ended before it could be cancelled.' });
 }
 
+/** How a wait may end beside with a result; where the job is then is told by a look. */
+const ENDS: readonly ErrorCode[] = ['JOB_FAILED', 'JOB_CANCELLED', 'JOB_UNKNOWN', 'WAIT_TIMEOUT'];
+
 /** 200 with the end, or 202 with where the job is when the time is over. */
 async function wait(desk: Desk, request: Request, response: Response): Promise<void> {
   const timeout = accepted(response, readWait(request.query));
@@ -71,31 +73,33 @@ async function wait(desk: Desk, request: Request, response: Response): Promise<v
   if (first.job.hasEnded || timeout.value === 0) return sendSight(response, first);
   const leave = enter(desk, request, response);
   if (!leave) return;
-  const done = new AbortController();
-  response.once('close', () => done.abort());
-  let end: Look | undefined;
-  const unwatch = desk.watch.watch(first.job.id, (look) => {
-    if (!('gone' in look) && !('sight' in look && look.sight.job.hasEnded)) return;
-    end = look;
-    done.abort();
-  });
   try {
-    await systemClock.sleep(timeout.value, { signal: done.signal }).catch(() => undefined); // Ended by the job, or by a client that left.
+    await untilEnd(desk, first, timeout.value, response);
   } finally {
-    unwatch();
     leave();
   }
   if (response.destroyed) return;
-  const sight = await sightAt(desk, first.job.id, end);
+  const { id } = first.job;
+  const sight = (await desk.jobs.find(id)) ?? (await desk.jobs.find(id)); // One that moves from one place to another may be missed once.
   if (!(await mayStillRead(desk, request, first.contract))) return refuseKey(response);
   if (sight) sendSight(response, sight);
   else refuseJob(response);
 }
 
-/** The end, or where the job is now: the latest look may be old. */
-async function sightAt({ jobs }: Desk, id: string, end: Look | undefined): Promise<Sight | undefined> {
-  if (end) return 'sight' in end ? end.sight : undefined;
-  return (await jobs.find(id)) ?? jobs.find(id); // One that moves from one place to another may be missed once.
+/** Resolves when the job has ended, the time is over, or the client has left. */
+async function untilEnd(
+  { platform }: Desk,
+  { job, contract }: Sight,
+  deadline: number,
+  response: Response,
+): Promise<void> {
+  const left = new AbortController();
+  response.once('close', () => left.abort());
+  try {
+    await platform.jobs.waitFor(job.id, { contract, deadline, signal: left.signal });
+  } catch (error) {
+    if (!left.signal.aborted && !(isMillraceError(error) && ENDS.includes(error.code))) throw error;
+  }
 }
 
 /** What lets the request go; undefined when its client has left already, or there was no room and it has been answered. */

@@ -11,7 +11,7 @@ import { checkOptions } from '../../schema.ts';
 import type { QueueSet } from '../queue-set.ts';
 import { ClusterCount, type DeadLetterCluster } from './clusters.ts';
 import { checkFilter, checkTarget, fits, takesAll, type CheckedFilter, type DeadLetterFilter } from './filter.ts';
-import type { DeadLetter } from './letter.ts';
+import { isLetterId, letterIdOf, LIVES_KEPT, type DeadLetter } from './letter.ts';
 import { listPage, type DeadLetterPage } from './list-page.ts';
 import {
   clusterOptions,
@@ -55,14 +55,14 @@ export interface DeadLetters {
    * @throws MillraceError OPTIONS_INVALID, JOB_UNKNOWN for a queue that nobody ever used
    */
   list(options?: ListOptions): Promise<DeadLetterPage>;
-  /** How many there are. Without more than `queue` in the filter it costs one command a queue, else it reads them all. */
+  /** How many there are. Without more than `queue` in the filter it costs one command a queue that has some, else it reads them all. */
   count(filter?: DeadLetterFilter): Promise<number>;
   /**
    * Grouped by fingerprint, the largest group first. Reads all letters of the filter's queues. What a contract calls secret is hidden in names and
    * messages, as far as Redis knows of the contract.
    */
   clusters(options?: ClusterOptions): Promise<DeadLetterCluster[]>;
-  /** The letter; undefined if there is none. Asks all known queues unless it is told one. */
+  /** The letter of that id, or the latest of the job of that id; undefined if there is none. Asks all known queues unless it is told one. */
   get(id: string, options?: { queue?: string | undefined }): Promise<DeadLetter | undefined>;
   /**
    * Gives jobs back to their queue or to another, the oldest first, with their attempts reset. A parent that still waits for one of
@@ -109,12 +109,16 @@ class AllDeadLetters implements DeadLetters {
 
   async count(filter?: DeadLetterFilter): Promise<number> {
     const checked = checkFilter(filter, 'deadLetters.count');
-    let count = 0;
-    for (const queue of await this.#shelf.queuesFor(checked.queue)) {
-      if (takesAll(checked)) count += await this.#shelf.count(queue);
-      else for await (const letters of this.#letters(queue, checked)) count += letters.length;
+    const queues = await this.#shelf.filled(checked.queue);
+    if (takesAll(checked)) {
+      const counts = await Promise.all(queues.map((queue) => this.#shelf.count(queue)));
+      return counts.reduce((sum, count) => sum + count, 0);
     }
-    return count;
+    let fitting = 0;
+    for (const queue of queues) {
+      for await (const letters of this.#letters(queue, checked)) fitting += letters.length;
+    }
+    return fitting;
   }
 
   async clusters(options: ClusterOptions = {}): Promise<DeadLetterCluster[]> {
@@ -123,7 +127,7 @@ class AllDeadLetters implements DeadLetters {
     const spans = trend && { everyMs: trend.every, count: trend.count, nowMs };
     const counted = new ClusterCount(spans, await this.#options.secrets?.());
     let read = 0;
-    for (const queue of await this.#shelf.queuesFor(filter.queue)) {
+    for (const queue of await this.#shelf.filled(filter.queue)) {
       for await (const letters of this.#letters(queue, filter)) {
         if (signal?.aborted) return counted.clusters();
         for (const letter of letters) counted.add(letter);
@@ -136,8 +140,13 @@ class AllDeadLetters implements DeadLetters {
 
   async get(id: string, { queue }: { queue?: string | undefined } = {}): Promise<DeadLetter | undefined> {
     checkId(id, 'deadLetters.get');
-    const [found] = await this.#find(id, queue);
-    return found === undefined ? undefined : (await this.#shelf.read(found, id))?.letter;
+    const ids = [id, ...letterIdsOf(id)].filter(isLetterId);
+    for (const holder of await this.#shelf.holders(queue, ids)) {
+      const found = (await this.#shelf.readAll(holder, ids)).flatMap((filed) => filed?.letter ?? []);
+      const letter = found.find((one) => one.id === id) ?? found.at(-1);
+      if (letter) return letter;
+    }
+    return undefined;
   }
 
   async redrive(target: DeadLetterTarget, options: RedriveOptions = {}): Promise<RedriveResult> {
@@ -195,7 +204,7 @@ class AllDeadLetters implements DeadLetters {
   ): Promise<Selected[]> {
     if (typeof target === 'string') {
       checkId(target, owner);
-      const [queue] = await this.#find(target, undefined);
+      const [queue] = await this.#shelf.holders(undefined, [target]);
       if (queue === undefined)
         throw new MillraceError('JOB_UNKNOWN', `there is no dead letter ${target}`, { id: target });
       return limit === 0 ? [] : [{ queue, ids: [target] }];
@@ -204,7 +213,7 @@ class AllDeadLetters implements DeadLetters {
     const filter = checkTarget(target, owner);
     const selected: Selected[] = [];
     let left = limit;
-    for (const queue of await this.#shelf.queuesFor(filter.queue)) {
+    for (const queue of await this.#shelf.filled(filter.queue)) {
       const ids: string[] = [];
       if (left > 0) {
         for await (const page of takesAll(filter) ? this.#shelf.walk(queue, 'oldest') : this.#ids(queue, filter)) {
@@ -220,10 +229,10 @@ class AllDeadLetters implements DeadLetters {
   }
 
   async #selectIds(given: readonly string[], limit: number, owner: string): Promise<Selected[]> {
-    const ids = [...new Set(checkOptions(idsOption, given, owner))];
+    const ids = [...new Set(checkOptions(idsOption, given, owner))].filter(isLetterId);
     const selected: Selected[] = [];
     let left = limit;
-    for (const queue of await this.#shelf.queuesFor(undefined)) {
+    for (const queue of await this.#shelf.filled(undefined)) {
       const filed = await this.#shelf.times(queue, ids);
       const there = ids.filter((_id, index) => filed[index] !== undefined).slice(0, left);
       left -= there.length;
@@ -234,13 +243,6 @@ class AllDeadLetters implements DeadLetters {
 
   async *#ids(queue: string, filter: CheckedFilter): AsyncGenerator<{ ids: string[] }, void, undefined> {
     for await (const letters of this.#letters(queue, filter)) yield { ids: letters.map(({ id }) => id) };
-  }
-
-  /** The queues that have the letter: one or none. */
-  async #find(id: string, queue: string | undefined): Promise<string[]> {
-    const queues = await this.#shelf.queuesFor(queue);
-    const found = await Promise.all(queues.map((one) => this.#shelf.read(one, id)));
-    return queues.filter((_queue, index) => found[index] !== undefined);
   }
 
   #checkReach(selected: readonly Selected[], to: string): void {
@@ -256,6 +258,11 @@ class AllDeadLetters implements DeadLetters {
 /** A list that is meant to be read only is not told apart by Array.isArray. */
 function isIds(target: readonly string[] | DeadLetterFilter): target is readonly string[] {
   return Array.isArray(target);
+}
+
+/** Which of its lives was the last one is not known: an earlier letter went when the job was redriven. */
+function letterIdsOf(jobId: string): string[] {
+  return Array.from({ length: LIVES_KEPT + 1 }, (_, life) => letterIdOf(jobId, life));
 }
 
 function checkId(id: unknown, owner: string): asserts id is string {

@@ -4,7 +4,7 @@ import { MillraceError } from '../../errors.ts';
 import { checkOptions } from '../../schema.ts';
 import { DEATH_REASONS, type DeathReason } from '../attempt-record.ts';
 import { hideSecrets } from '../hide-secrets.ts';
-import { maskSecrets } from '../secrets.ts';
+import { maskSecrets } from '../../secrets.ts';
 import type { DeadLetter } from './letter.ts';
 
 /** What a letter must agree with; without a field, any does. */

@@ -67,6 +67,11 @@ export function letterIdOf(jobId: string, redriven: number): string {
   return `${jobId}~${redriven}`;
 }
 
+/** Whether it may be one: what is none may be another key of BullMQ's. */
+export function isLetterId(id: string): boolean {
+  return /~\d+$/.test(id);
+}
+
 /** The letter of a job as BullMQ stores it in `failed`. */
 export function letterOf(job: JobJson, queue: string, jobId: string, id: string): DeadLetter {
   const options = job.opts as RedrivenOptions;
@@ -113,12 +118,7 @@ export function wasCancelled(job: JobJson): boolean {
   return lastRecord(tracesOf(job))?.outcome === 'cancelled';
 }
 
-/** The letter that a job of a dead-letter queue holds; undefined for a job that something else put there, or a copy. */
-export function readLetter(job: JobJson | undefined, id: string): DeadLetter | undefined {
-  return job && parseLetter(job.data, id);
-}
-
-/** Likewise, by the data alone. */
+/** The letter that a job of a dead-letter queue holds as its data; undefined for a job that something else put there, or a copy. */
 export function parseLetter(data: string, id: string): DeadLetter | undefined {
   const letter = parseJson(data) as Partial<DeadLetter> | null | undefined;
   const isLetter =

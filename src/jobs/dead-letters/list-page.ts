@@ -4,13 +4,14 @@
  * A cursor tells of each queue the last letter that was looked at. Where that has gone meanwhile, the queue is walked from its
  * beginning, past what died later.
  *
- * A page that may read so many letters only ends where they are used up: after few letters or none, with a cursor that goes on.
+ * A queue's next letter is known by its time alone until its turn comes near, so that of a thousand queues with letters a page reads no more than
+ * of one. A page that may read so many letters only ends where they are used up: after few letters or none, with a cursor that goes on.
  */
 import { z } from 'zod';
 import { MillraceError } from '../../errors.ts';
 import { fits, type CheckedFilter } from './filter.ts';
 import type { DeadLetter } from './letter.ts';
-import type { Place, Shelf } from './shelf.ts';
+import type { IdPage, Place, Shelf } from './shelf.ts';
 
 /** A page of dead letters. */
 export interface DeadLetterPage {
@@ -28,12 +29,6 @@ interface Mark extends Place {
 
 const cursorSchema = z.record(z.string(), z.tuple([z.string(), z.number().int().min(0), z.number()]));
 
-/** How many letters a page may read, in all queues together. */
-interface Budget {
-  left: number;
-  read: number;
-}
-
 /** @throws MillraceError OPTIONS_INVALID for a cursor that is none; JOB_UNKNOWN */
 export async function listPage(
   shelf: Shelf,
@@ -41,87 +36,117 @@ export async function listPage(
   { limit, mostRead, cursor }: { limit: number; mostRead: number; cursor?: string | undefined },
 ): Promise<DeadLetterPage> {
   const marks = cursor === undefined ? new Map<string, Mark>() : decode(cursor);
-  const queues = await shelf.queuesFor(filter.queue);
-  const budget: Budget = { left: mostRead, read: 0 };
-  const sources = queues.map((queue) => new Source(shelf, queue, filter, marks.get(queue), budget));
-  await Promise.all(sources.map((source) => source.advance()));
+  const queues = await shelf.filled(filter.queue);
+  const sources = queues.map((queue) => new Source(shelf, queue, marks.get(queue)));
+  await Promise.all(sources.map((source) => source.begin()));
   const letters: DeadLetter[] = [];
-  // What comes next in a queue that was not read on may be later than what the others have.
-  while (letters.length < limit && !sources.some(({ isCut }) => isCut)) {
-    const latest = latestOf(sources);
-    if (!latest?.next) break;
-    letters.push(latest.next.letter);
-    await latest.take();
+  let read = 0;
+  const isFull = (): boolean => letters.length >= limit || read >= mostRead;
+  while (!isFull()) {
+    const [near, rest] = nearest(sources, Math.min(limit - letters.length, MOST_NEAR));
+    if (near.length === 0) break;
+    await Promise.all(near.map((source) => source.fetch()));
+    for (let source = near[0]; source?.isFetched && !isFull();) {
+      const letter = await source.take();
+      read++;
+      if (letter && fits(filter, letter)) letters.push(letter);
+      const latest = latestOf(near);
+      source = latest && latest.diedAt >= rest ? latest : undefined;
+    }
   }
   await Promise.all(sources.map((source) => source.end()));
-  const isLast = sources.every(({ next, isCut }) => next === undefined && !isCut);
-  return { letters, cursor: isLast ? undefined : encode(sources), read: budget.read };
+  const isLast = sources.every(({ diedAt }) => diedAt === NEVER);
+  return { letters, cursor: isLast ? undefined : encode(sources), read };
 }
 
-/** The letters of one queue that fit. */
+/** Queues of which letters are fetched at once. */
+const MOST_NEAR = 50;
+/** Letters of a queue that are looked at together: few at first, for most pages need no more of one. */
+const FIRST_LOOK = 2;
+const LOOK = 50;
+const NEVER = Number.NEGATIVE_INFINITY;
+
+/** The letters of one queue, the newest first. */
 class Source {
   readonly queue: string;
-  /** The next one. */
-  next: { letter: DeadLetter; place: Place } | undefined;
-  /** The last one that was taken, or that does not fit. */
+  /** The last one that was taken. */
   mark: Mark | undefined;
-  /** The budget was used up before the next one was found. */
-  isCut = false;
   readonly #shelf: Shelf;
-  readonly #budget: Budget;
-  readonly #letters: AsyncGenerator<{ letter: DeadLetter; place: Place }, void, undefined>;
+  /** The next ones, as far as they are known. */
+  #next: Mark[] = [];
+  /** By id; undefined for what is no letter, or is gone. */
+  #fetched = new Map<string, DeadLetter | undefined>();
+  #pages: AsyncGenerator<IdPage, void, undefined> | undefined;
+  /** Letters that died later belong to earlier pages. */
+  #since = Number.POSITIVE_INFINITY;
 
-  constructor(shelf: Shelf, queue: string, filter: CheckedFilter, mark: Mark | undefined, budget: Budget) {
+  constructor(shelf: Shelf, queue: string, mark: Mark | undefined) {
     this.#shelf = shelf;
-    this.#budget = budget;
     this.queue = queue;
     this.mark = mark;
-    this.#letters = this.#walk(filter, mark);
   }
 
-  async advance(): Promise<void> {
-    const { value } = await this.#letters.next();
-    this.next = value ?? undefined;
+  /** When the next one died; `NEVER` if there is none. */
+  get diedAt(): number {
+    return this.#next[0]?.diedAt ?? NEVER;
   }
 
-  async take(): Promise<void> {
-    if (this.next) this.mark = { ...this.next.place, diedAt: this.next.letter.diedAt };
-    await this.advance();
+  /** Whether take() has it at hand. */
+  get isFetched(): boolean {
+    const [next] = this.#next;
+    return next !== undefined && this.#fetched.has(next.id);
+  }
+
+  async begin(): Promise<void> {
+    const place = this.mark && (await this.#shelf.placeOf(this.queue, 'newest', this.mark.id));
+    if (this.mark && !place) this.#since = this.mark.diedAt;
+    this.#pages = this.#shelf.walk(this.queue, 'newest', place, FIRST_LOOK, LOOK);
+    await this.#look();
+  }
+
+  /** Reads the next ones. */
+  async fetch(): Promise<void> {
+    if (this.isFetched) return;
+    const ids = this.#next.map(({ id }) => id);
+    const filed = await this.#shelf.readAll(this.queue, ids);
+    this.#fetched = new Map(ids.map((id, index) => [id, filed[index]?.letter]));
+  }
+
+  async take(): Promise<DeadLetter | undefined> {
+    const taken = this.#next.shift();
+    if (taken) this.mark = taken;
+    if (this.#next.length === 0) await this.#look();
+    return taken && this.#fetched.get(taken.id);
   }
 
   async end(): Promise<void> {
-    await this.#letters.return();
+    await this.#pages?.return();
   }
 
-  async *#walk(
-    filter: CheckedFilter,
-    mark: Mark | undefined,
-  ): AsyncGenerator<{ letter: DeadLetter; place: Place }, void, undefined> {
-    const place = mark && (await this.#shelf.placeOf(this.queue, 'newest', mark.id));
-    for await (const { ids, index } of this.#shelf.walk(this.queue, 'newest', place)) {
-      if (this.#budget.left <= 0) {
-        this.isCut = true;
-        return;
-      }
-      const filed = await this.#shelf.readAll(this.queue, ids);
-      for (const [offset, one] of filed.entries()) {
-        // Letters of earlier pages are free, so that each page comes further.
-        if (!one || (mark && !place && one.letter.diedAt > mark.diedAt)) continue;
-        const { id, diedAt } = one.letter;
-        this.#budget.left--;
-        this.#budget.read++;
-        if (fits(filter, one.letter)) yield { letter: one.letter, place: { id, index: index + offset } };
-        else this.mark = { id, index: index + offset, diedAt };
-      }
+  /** Finds out what comes next. */
+  async #look(): Promise<void> {
+    while (this.#next.length === 0) {
+      const page = await this.#pages?.next();
+      if (!page?.value) return;
+      const { ids, index } = page.value;
+      const times = await this.#shelf.times(this.queue, ids);
+      this.#next = ids.flatMap((id, offset) => {
+        const diedAt = times[offset];
+        return diedAt === undefined || diedAt > this.#since ? [] : { id, index: index + offset, diedAt };
+      });
     }
   }
 }
 
+/** The sources with the latest letters, the latest first, and when the latest of the others died. */
+function nearest(sources: readonly Source[], most: number): [near: Source[], rest: number] {
+  const inOrder = sources.filter(({ diedAt }) => diedAt !== NEVER).toSorted((one, other) => other.diedAt - one.diedAt);
+  return [inOrder.slice(0, most), inOrder[most]?.diedAt ?? NEVER];
+}
+
 function latestOf(sources: readonly Source[]): Source | undefined {
   let latest: Source | undefined;
-  for (const source of sources) {
-    if (source.next && (!latest?.next || source.next.letter.diedAt > latest.next.letter.diedAt)) latest = source;
-  }
+  for (const source of sources) if (source.diedAt > (latest?.diedAt ?? NEVER)) latest = source;
   return latest;
 }
 

@@ -163,7 +163,7 @@ export class Reconciler {
   async #failedBefore(queue: string, before: number, past: number): Promise<string[]> {
     const { queues } = this.#options;
     try {
-      return await queues.client.zrangebyscore(queues.get(queue).key('failed'), 0, before, 'LIMIT', past, PAGE);
+      return await queues.client.zrangebyscore(queues.keys.bull(queue, 'failed'), 0, before, 'LIMIT', past, PAGE);
     } catch (error) {
       throw explainRedisError(error, queues.connections.label);
     }

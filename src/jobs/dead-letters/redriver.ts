@@ -229,6 +229,6 @@ async function settle<Item, Outcome>(
 }
 
 /** The letter as it is given back, if nobody edits it. */
-export function revivalOf({ job, letter }: Filed): Revival {
-  return { letter, data: JSON.stringify(letter.input) ?? 'null', stored: job.data };
+export function revivalOf({ letter, data }: Filed): Revival {
+  return { letter, data: JSON.stringify(letter.input) ?? 'null', stored: data };
 }

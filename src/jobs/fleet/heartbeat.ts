@@ -14,7 +14,7 @@ import type { Logger } from '../../log.ts';
 import { defineScript, type ScriptClient } from '../../redis/script.ts';
 import { watchEventLoop, type EventLoopWatch } from '../worker/event-loop-watch.ts';
 import { FORGET_MS, type FleetKeys } from './fleet.ts';
-import { MOST_RUNNING, type ConsumerReport, type Report } from './report.ts';
+import { MOST_RUNNING, MOST_SCHEDULES, type ConsumerReport, type Report } from './report.ts';
 
 /** What a part of this process works on. */
 export interface FleetMember {
@@ -49,6 +49,8 @@ export interface HeartbeatParts {
   millrace: string;
   /** Of the application, where no member tells one. */
   appVersion?: string | undefined;
+  /** The ids of the schedules that the process has declared. */
+  schedules?: (() => readonly string[]) | undefined;
   /** Default 5 s. */
   everyMs?: number | undefined;
 }
@@ -166,7 +168,7 @@ export class Heartbeat {
   }
 
   #report(): Report {
-    const { millrace, appVersion } = this.#parts;
+    const { millrace, appVersion, schedules } = this.#parts;
     const members = [...this.#members];
     const reports = members.map((member) => member.report());
     const running = reports.flatMap((report) => report.running ?? []);
@@ -181,6 +183,7 @@ export class Heartbeat {
       isDraining: members.every((member) => this.#draining.has(member)),
       queues: reports.flatMap((report) => report.queues ?? []),
       consumers: reports.flatMap((report) => report.consumers ?? []),
+      schedules: schedules?.().slice(0, MOST_SCHEDULES) ?? [],
       running: running.toSorted((one, other) => other.runMs - one.runMs).slice(0, MOST_RUNNING),
       lagMs: Math.round(this.#loop.takeLongestMs()),
       rssBytes: process.memoryUsage.rss(),

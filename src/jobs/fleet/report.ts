@@ -8,6 +8,8 @@ import { z } from 'zod';
 
 /** Of the jobs that run, so many are told. */
 export const MOST_RUNNING = 50;
+/** Of the schedules that it has declared, so many. */
+export const MOST_SCHEDULES = 500;
 /** Beats that are missed until a process is silent. */
 const MISSED_BEATS = 3;
 
@@ -27,6 +29,7 @@ const reportSchema = z.object({
   isDraining: z.boolean().catch(false),
   queues: list(z.object({ name: text, concurrency: count, active: count, takenMs: z.number().optional() })),
   consumers: list(z.object({ stream: text, group: text, concurrency: count, active: count })),
+  schedules: list(text),
   running: list(z.object({ id: text, name: text, queue: text, attempt: count, runMs: count })),
   lagMs: count,
   rssBytes: count,
@@ -59,6 +62,8 @@ export interface WorkerInfo {
   queues: Array<{ name: string; concurrency: number; active: number; lastTakenAt?: number }>;
   /** The consumers of streams that it runs. */
   consumers: Array<{ stream: string; group: string; concurrency: number; active: number }>;
+  /** The ids of the schedules that it has declared; at most 500. */
+  schedules: string[];
   /** The jobs that ran at its last heartbeat, those that run longest first; at most 50. */
   running: Array<{ id: string; name: string; queue: string; attempt: number; startedAt: number }>;
   /** The longest that its event loop was late since the heartbeat before. */
@@ -70,7 +75,7 @@ export interface WorkerInfo {
 export function readReport(id: string, json: string, seenAt: number, nowMs: number): WorkerInfo | undefined {
   const report = parse(json);
   if (!report) return undefined;
-  const { host, pid, millrace, node, appVersion, consumers, rssBytes } = report;
+  const { host, pid, millrace, node, appVersion, consumers, schedules, rssBytes } = report;
   const isSilent = nowMs - seenAt >= report.everyMs * MISSED_BEATS;
   return {
     id,
@@ -87,6 +92,7 @@ export function readReport(id: string, json: string, seenAt: number, nowMs: numb
       ...(takenMs !== undefined && { lastTakenAt: seenAt - takenMs }),
     })),
     consumers,
+    schedules,
     running: report.running.map(({ runMs, ...job }) => ({ ...job, startedAt: seenAt - runMs })),
     eventLoopLagMs: report.lagMs,
     rssBytes,

@@ -76,6 +76,8 @@ export class SchedulesClient implements Schedules {
   readonly #reconciler: ScheduleReconciler;
   readonly #nowMs: () => Promise<number>;
   readonly #ownTransactions: Transactions | undefined;
+  /** By owner, the ids of what this process has declared. */
+  readonly #declared = new Map<string, readonly string[]>();
 
   constructor(core: JobsCore, options: SchedulesOptions = {}) {
     const { queues, metrics, clock, log } = core;
@@ -96,8 +98,15 @@ export class SchedulesClient implements Schedules {
     const { owner, revision } = checkOptions(reconcileSchema, options, 'schedules');
     const by = `${hostname()}:${process.pid}`;
     const reconciled = await this.#reconciler.reconcile(declared, { owner, revision, by });
+    const { added, changed, unchanged } = reconciled;
+    this.#declared.set(owner, [...added, ...changed, ...unchanged]); // A newer revision's are not of this process.
     this.ticker.wake();
     return reconciled;
+  }
+
+  /** The ids of the schedules that this process has declared, and would again. */
+  get declaredHere(): string[] {
+    return [...this.#declared.values()].flat();
   }
 
   async list(): Promise<ScheduleInfo[]> {

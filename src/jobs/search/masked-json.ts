@@ -4,7 +4,7 @@
  * Only the beginning of a large input is fetched, and that cannot be parsed. So the text is read step by step, as far as paths to secrets lead,
  * and all else is copied as it is. A secret that the end of the text cuts through is masked too.
  */
-import { after, SECRET_MARK, stepsOf, type Step } from '../secrets.ts';
+import { after, SECRET_MARK, stepsOf, type Step } from '../../secrets.ts';
 
 const MASK = JSON.stringify(SECRET_MARK);
 

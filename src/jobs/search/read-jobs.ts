@@ -5,7 +5,6 @@ import type { RedisClient } from '../../redis/clients.ts';
 import { defineScript } from '../../redis/script.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import { hideSecrets } from '../hide-secrets.ts';
-import type { OpenQueue } from '../queue-set.ts';
 import type { CheckedFilter, JobSummary, SearchableState } from './filter.ts';
 import { maskJson } from './masked-json.ts';
 
@@ -47,7 +46,8 @@ export interface Looks {
 
 /** Which jobs are read. */
 export interface Order {
-  queue: OpenQueue;
+  client: RedisClient;
+  queue: string;
   state: SearchableState;
   ids: readonly string[];
   keyOf: (id: string) => string;
@@ -58,7 +58,7 @@ export interface Order {
 /** Reads jobs of a queue that were seen in a state, until the inputs have so many bytes; the answer comes with the batch's. */
 export async function lookAt(
   batch: Batch,
-  { queue, state, ids, keyOf, most }: Order,
+  { client, queue, state, ids, keyOf, most }: Order,
   { filter, toMs, secrets }: Query,
 ): Promise<Looks> {
   const { from = 0, names = [], text } = filter;
@@ -86,9 +86,7 @@ export async function lookAt(
       const paths = secrets.get(name) ?? [];
       const plain = maskJson(withoutHalfChar(sent), paths);
       const read = Buffer.byteLength(sent);
-      const hide = fits(plain)
-        ? await hiding(queue.redis, keyOf(id), { sent, isWhole: inputBytes <= read, paths })
-        : asIs;
+      const hide = fits(plain) ? await hiding(client, keyOf(id), { sent, isWhole: inputBytes <= read, paths }) : asIs;
       const shown = hide(plain);
       if (!fits(shown)) {
         isCut ||= inputBytes > read;
@@ -96,7 +94,7 @@ export async function lookAt(
       }
       // What a reason quotes of an input that was not read is not known.
       const told = read === 0 && paths.length > 0 ? '' : hide(reason);
-      return summaryOf(raw, { id, queue: queue.name, state, reason: told, inputText: cutAt(shown, SHOWN_CHARS) });
+      return summaryOf(raw, { id, queue, state, reason: told, inputText: cutAt(shown, SHOWN_CHARS) });
     }),
   );
   return { bytes, jobs: found, isCut };

@@ -13,6 +13,7 @@ import { createBatch, type Batch } from '../../redis/batch.ts';
 import { explainRedisError } from '../../redis/explain.ts';
 import { checkOptions, nearest } from '../../schema.ts';
 import type { QueueSet } from '../queue-set.ts';
+import { countJobs, keysToCount } from '../count-jobs.ts';
 import { decodeCursor, encodeCursor, type Progress } from './cursor.ts';
 import {
   filterSchema,
@@ -151,17 +152,16 @@ class Search {
       const places = this.#progress.places.get(name);
       return filter.states
         .filter((state) => (count.value[state] ?? 0) > 0)
-        .map((state) => new Source(this.#queues.get(name), state, { keys, filter, place: places?.get(state) }));
+        .map((state) => new Source(name, state, { keys, filter, place: places?.get(state) }));
     });
   }
 
   /** How many jobs the queue has in each of the states; BullMQ knows of no cancelled ones. */
   async #countsOf(name: string): Promise<Partial<Record<string, number>>> {
-    const { states } = this.#query.filter;
-    const known = states.filter((state) => state !== 'cancelled');
+    const { client, keys } = this.#queues;
     const [counts, cancelled] = await Promise.all([
-      known.length === 0 ? {} : this.#queues.get(name).queue.getJobCounts(...known),
-      known.length === states.length ? 0 : this.#queues.client.zcard(this.#queues.keys.cancelledList(name)),
+      countJobs(client, keysToCount(keys, name), {}),
+      this.#query.filter.states.includes('cancelled') ? client.zcard(keys.cancelledList(name)) : 0,
     ]);
     return { ...counts, cancelled };
   }
@@ -187,7 +187,7 @@ class Search {
     const count = Math.max(1, Math.min(chunk, Math.floor((MOST_JOBS - this.#scanned) / hungry.length)));
     await this.#together(hungry, (source, batch) => source.fetchIds(batch, count));
     const most = Math.floor(ROUND_BYTES / hungry.length);
-    const order = { query: this.#query, most, isNew: this.#isNew };
+    const order = { query: this.#query, client: this.#queues.client, most, isNew: this.#isNew };
     const looks = await this.#together(hungry, (source, batch) => source.read(batch, order));
     for (const { jobs, bytes, isCut } of looks) {
       this.#scanned += jobs;
@@ -224,8 +224,8 @@ function placesOf(sources: readonly Source[]): Progress['places'] {
   const places: Progress['places'] = new Map();
   for (const { queue, state, place } of sources) {
     if (!place) continue;
-    const ofQueue = places.get(queue.name) ?? new Map<Source['state'], typeof place>();
-    places.set(queue.name, ofQueue.set(state, place));
+    const ofQueue = places.get(queue) ?? new Map<Source['state'], typeof place>();
+    places.set(queue, ofQueue.set(state, place));
   }
   return places;
 }

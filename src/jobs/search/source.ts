@@ -6,8 +6,8 @@
  * how many of that score have been passed.
  */
 import type { Batch } from '../../redis/batch.ts';
+import type { RedisClient } from '../../redis/clients.ts';
 import type { JobKeys } from '../queue-names.ts';
-import type { OpenQueue } from '../queue-set.ts';
 import type { CheckedFilter, JobSummary, SearchableState } from './filter.ts';
 import { lookAt, type Query } from './read-jobs.ts';
 
@@ -32,6 +32,7 @@ interface Found {
 /** How jobs are to be read. */
 export interface ReadOrder {
   query: Query;
+  client: RedisClient;
   /** Bytes of inputs; at least one job is read. */
   most: number;
   /** Whether the job was not met before: one may move to another state meanwhile. */
@@ -40,7 +41,7 @@ export interface ReadOrder {
 
 /** Reads the jobs of one queue in one state. */
 export class Source {
-  readonly queue: OpenQueue;
+  readonly queue: string;
   readonly state: SearchableState;
   /** Nothing more can be read. */
   hasEnded = false;
@@ -56,7 +57,7 @@ export class Source {
   #isResumed: boolean;
 
   constructor(
-    queue: OpenQueue,
+    queue: string,
     state: SearchableState,
     { keys, filter, place }: { keys: JobKeys; filter: CheckedFilter; place: Place | undefined },
   ) {
@@ -64,8 +65,8 @@ export class Source {
     this.state = state;
     // What is left of a cancelled job is ours, and BullMQ's no more.
     const isOurs = state === 'cancelled';
-    this.#key = isOurs ? keys.cancelledList(queue.name) : queue.key(KEYS[state] ?? state);
-    this.#keyOf = (id) => (isOurs ? keys.cancelled(queue.name, id) : queue.key(id));
+    this.#key = isOurs ? keys.cancelledList(queue) : keys.bull(queue, KEYS[state] ?? state);
+    this.#keyOf = (id) => (isOurs ? keys.cancelled(queue, id) : keys.bull(queue, id));
     this.#lowest = BY_END.has(state) && filter.from !== undefined ? String(filter.from - CLOCKS_DIFFER_MS) : '-inf';
     this.#place = place;
     this.#isResumed = place !== undefined && IS_LIST.has(state);
@@ -112,15 +113,15 @@ export class Source {
   /** Reads the jobs of the ids, as far as one script goes. Gives how many, how many bytes, and whether an input was not searched to its end. */
   async read(
     batch: Batch,
-    { query, most, isNew }: ReadOrder,
+    { query, client, most, isNew }: ReadOrder,
   ): Promise<{ jobs: number; bytes: number; isCut: boolean }> {
     if (this.#ids.length === 0) return { jobs: 0, bytes: 0, isCut: false };
     const ids = this.#ids.map(({ id }) => id);
-    const order = { queue: this.queue, state: this.state, ids, keyOf: this.#keyOf, most };
+    const order = { client, queue: this.queue, state: this.state, ids, keyOf: this.#keyOf, most };
     const { jobs, bytes, isCut } = await lookAt(batch, order, query);
     for (const [index, { id, after }] of this.#ids.slice(0, jobs.length).entries()) {
       const job = jobs[index];
-      if (job && isNew(this.queue.name, id)) this.#found.push({ job, before: this.#place });
+      if (job && isNew(this.queue, id)) this.#found.push({ job, before: this.#place });
       this.#place = after;
     }
     this.#ids = this.#ids.slice(jobs.length);

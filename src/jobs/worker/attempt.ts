@@ -289,7 +289,7 @@ function factsOf(bull: Job, queue: string, startedAt: number): JobFacts {
 }
 
 /** How long the job waited beyond its delay; the clocks of two machines may make it seem less than nothing. */
-export function waitedMs(bull: Job, startedAt: number): number {
+export function waitedMs(bull: Pick<Job, 'timestamp' | 'opts'>, startedAt: number): number {
   // As it was enqueued: BullMQ's own count of the delay is 0 once it is over, and that of the last retry later on.
   return Math.max(0, startedAt - bull.timestamp - (bull.opts.delay ?? 0));
 }

@@ -12,12 +12,13 @@ import { hostname } from 'node:os';
 import { withDeadline } from '../../clock.ts';
 import { formatMs } from '../../durations.ts';
 import { MillraceError } from '../../errors.ts';
-import type { Channel, JobMessage } from '../channel.ts';
+import type { Channel, JobIds, JobMessage } from '../channel.ts';
 import type { JobsCore } from '../core.ts';
 import type { MemberReport } from '../fleet/heartbeat.ts';
 import { MOST_RUNNING } from '../fleet/report.ts';
 import type { Handler, JobModules } from '../handler.ts';
 import { Attempt } from './attempt.ts';
+import { Awaited } from './awaited.ts';
 import { cancelledError } from './cancellations.ts';
 import { watchEventLoop, type EventLoopWatch } from './event-loop-watch.ts';
 import { Liveness } from './liveness.ts';
@@ -33,6 +34,7 @@ export interface JobWorkerParts {
   /** What handlers find in their context beside their job. */
   modules: Partial<JobModules>;
   cancelChannel: Channel;
+  waitChannel: Channel<JobIds>;
   doneChannel: Channel;
   execute: QueueWorkerOptions['execute'];
   version: string;
@@ -58,6 +60,7 @@ const LOOK_FOR_MARKS_MS = 2_000;
 /** The worker of one process. */
 export class JobWorker {
   readonly #parts: JobWorkerParts;
+  readonly #awaited: Awaited;
   readonly #queues: readonly QueueWorker[];
   readonly #liveness: Liveness;
   readonly #loop: EventLoopWatch;
@@ -69,8 +72,9 @@ export class JobWorker {
 
   constructor(parts: JobWorkerParts) {
     this.#parts = parts;
-    this.#queues = queueWorkers(parts);
     const { core, options } = parts;
+    this.#awaited = new Awaited(core.clock, parts.waitChannel, parts.doneChannel);
+    this.#queues = queueWorkers(parts, this.#awaited);
     this.#liveness = new Liveness({
       core,
       queues: this.#queues,
@@ -124,6 +128,7 @@ export class JobWorker {
     this.#started = true;
     const { core, cancelChannel } = this.#parts;
     this.#unlisten = cancelChannel.listen((message) => this.#onCancel(message));
+    this.#awaited.start();
     for (const queue of this.#queues) {
       core.queues.register(queue.name);
       queue.start();
@@ -164,6 +169,7 @@ export class JobWorker {
     await this.#drain();
     clearInterval(this.#marks);
     this.#unlisten?.();
+    this.#awaited.stop();
   }
 
   async #drain(): Promise<void> {
@@ -215,15 +221,10 @@ export class JobWorker {
   }
 }
 
-function queueWorkers({
-  core,
-  options,
-  modules,
-  doneChannel,
-  execute,
-  version,
-  onDead,
-}: JobWorkerParts): QueueWorker[] {
+function queueWorkers(
+  { core, options, modules, execute, version, onDead }: JobWorkerParts,
+  awaited: Awaited,
+): QueueWorker[] {
   const { connections, queues, producer, metrics, clock, log } = core;
   const AttemptWithModules = class extends Attempt {} as AttemptClass;
   Object.defineProperties(AttemptWithModules.prototype, Object.getOwnPropertyDescriptors(modules));
@@ -256,7 +257,7 @@ function queueWorkers({
         telemetry: core.telemetry,
         onStalled: (queue) => metrics.forQueue(queue).stalled(),
         onDead,
-        onAwaited: (queue, id) => void doneChannel.tell({ queue, id }),
+        awaited,
       }),
   );
 }

@@ -1,15 +1,9 @@
 /** Takes a job off its worker without using up an attempt, and tells BullMQ so. */
 import { DelayedError, WaitingError, type Job } from 'bullmq';
-import type { Clock } from '../../clock.ts';
-import type { Logger } from '../../log.ts';
-
-interface Host {
-  clock: Clock;
-  log: Logger;
-}
+import { keepEffects, type EffectKeeper } from './once.ts';
 
 /** To the head of its queue. Throws what tells BullMQ that the job has been moved. */
-export async function handBack(job: Job, { log }: Host): Promise<never> {
+export async function handBack(job: Job, { log }: Pick<EffectKeeper, 'log'>): Promise<never> {
   try {
     await job.moveToWait(job.token);
   } catch (error) {
@@ -19,8 +13,10 @@ export async function handBack(job: Job, { log }: Host): Promise<never> {
   throw new WaitingError();
 }
 
-/** Runs again later, with these texts of its attempts. Throws what tells BullMQ that the job has been moved. */
-export async function putOff(job: Job, delayMs: number, { clock, log }: Host, traces?: string[]): Promise<never> {
+/** Runs again later, with these texts of its attempts, and with its effects. Throws what tells BullMQ that the job has been moved. */
+export async function putOff(job: Job, delayMs: number, host: EffectKeeper, traces?: string[]): Promise<never> {
+  const { clock, log } = host;
+  await keepEffects(host, job, delayMs);
   try {
     // As job.moveToDelayed() does, which cannot write the texts along with the move.
     await job['backend'].moveToDelayed(job.id ?? '', clock.wallMs(), delayMs, job.token, {

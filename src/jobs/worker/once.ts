@@ -7,18 +7,25 @@
  * What is left: from the look at the lease until the result is stored passes the time of the effect, and one round trip. Who dies within
  * it, or loses the lease, leaves an effect without a result, and the next attempt runs it again, perhaps beside it. Give the effect's
  * receiver a key of its own where even that must not be.
- * Results are kept for EFFECT_TTL_MS after the last call, and of a dead job for as long as its letter (mover.ts).
+ * Results are kept for EFFECT_TTL_MS after the last call and after the end of each wait before the next start, and of a dead job for as long
+ * as its letter (mover.ts).
  * Redis down: both are tried as long as the lease lasts without a renewal, looking only while the attempt may go on; then the attempt
  * fails.
  */
 import type { Clock } from '../../clock.ts';
 import { isMillraceError, MillraceError, type ErrorCode } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
-import { defineScript, type PreparedCall } from '../../redis/script.ts';
+import { explainRedisError } from '../../redis/explain.ts';
+import { clientLabel, defineScript, type PreparedCall } from '../../redis/script.ts';
 import type { JobKeys } from '../queue-names.ts';
 
-/** Results outlive their job's retries, however late they come. */
-export const EFFECT_TTL_MS = 30 * 86_400_000;
+const DAY_MS = 86_400_000;
+/** So long a job may have to wait for a worker without losing its results. */
+export const EFFECT_TTL_MS = 30 * DAY_MS;
+/** The wait of a job that is due within this from its enqueue is covered by what its results have anyway. */
+const SOON_MS = DAY_MS;
+const STORED_MS = EFFECT_TTL_MS + SOON_MS;
 const LONGEST_KEY = 1_000;
 const RETRY_AFTER_MS = 100;
 const LONGEST_RETRY_MS = 1_000;
@@ -87,7 +94,7 @@ async function read(store: EffectStore, effect: string): Promise<string | null> 
   const { client, lock, effects, token, jobId } = store;
   const { isHeld, result } = await persistently(
     store,
-    () => readOnce(client, { lock, effects }, { token, effect, ttlMs: EFFECT_TTL_MS }),
+    () => readOnce(client, { lock, effects }, { token, effect, ttlMs: STORED_MS }),
     store.mustGoOn,
   );
   if (isHeld) return result;
@@ -99,6 +106,36 @@ async function read(store: EffectStore, effect: string): Promise<string | null> 
 export function passOnEffects(keys: JobKeys, queue: string, jobId: string, keptMs = 0): PreparedCall<boolean> {
   const ttlMs = Math.max(EFFECT_TTL_MS, keptMs);
   return passOn.prepare({ effects: keys.once(queue, jobId), cancels: keys.cancels(queue) }, { jobId, ttlMs });
+}
+
+/** Where the effects of the jobs of a queue are kept. */
+export interface EffectKeeper extends Pick<EffectStore, 'client' | 'clock' | 'leaseMs'> {
+  readonly keys: JobKeys;
+  readonly queue: string;
+  readonly log: Logger;
+}
+
+/** Has the results of a job outlive a wait that is about to begin. Of most jobs they do without. Never throws: the move that follows tells more. */
+export async function keepEffects(
+  keeper: EffectKeeper,
+  { id = '', timestamp }: { id?: string | undefined; timestamp: number },
+  waitMs: number,
+): Promise<void> {
+  const { client, clock, keys, queue, log } = keeper;
+  if (clock.wallMs() - timestamp + waitMs <= SOON_MS) return; // They are no older than their job.
+  try {
+    await persistently(keeper, () => expireLater(client, keys.once(queue, id), waitMs + EFFECT_TTL_MS));
+  } catch (error) {
+    log.warn({ queue, jobId: id, err: error }, 'the effects of a job may be forgotten before it runs again');
+  }
+}
+
+async function expireLater(client: RedisClient, key: string, ttlMs: number): Promise<unknown> {
+  try {
+    return await client.pexpire(key, ttlMs, 'GT');
+  } catch (error) {
+    throw explainRedisError(error, clientLabel(client));
+  }
 }
 
 /** Empty for undefined. */
@@ -119,7 +156,7 @@ export function unstorable(jobId: string, effect: string, cause: unknown): Millr
 async function write(store: EffectStore, effect: string, result: string): Promise<void> {
   const { client, lock, effects, token, jobId } = store;
   const isStored = await persistently(store, () =>
-    storeOnce(client, { lock, effects }, { token, effect, result, ttlMs: EFFECT_TTL_MS }),
+    storeOnce(client, { lock, effects }, { token, effect, result, ttlMs: STORED_MS }),
   );
   if (isStored) return;
   throw new MillraceError(
@@ -131,7 +168,7 @@ async function write(store: EffectStore, effect: string, result: string): Promis
 
 /** Asks again while Redis is away, for as long as the lease may last: to fail the attempt would not bring Redis back. */
 async function persistently<T>(
-  { clock, leaseMs }: EffectStore,
+  { clock, leaseMs }: Pick<EffectStore, 'clock' | 'leaseMs'>,
   ask: () => Promise<T>,
   mustGoOn: () => void = () => undefined,
 ): Promise<T> {

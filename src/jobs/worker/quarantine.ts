@@ -6,9 +6,10 @@
  * active when that one kills the process. What runs beside it without being a suspect is counted a stall, and runs again.
  */
 import type { Clock } from '../../clock.ts';
+import { MillraceError } from '../../errors.ts';
 
 /** How long a suspect that is put off stays away. */
-export const PUT_OFF_MS = 1_000;
+const PUT_OFF_MS = 1_000;
 /** A suspect begins once no other was met for so long: those that were taken together with it have then been put off. */
 const QUIET_MS = 200;
 /** And no later than this, however many there are; but never while one of them is still active, which a busy machine can make long. */
@@ -51,4 +52,10 @@ export class Quarantine {
     this.#outgoing.delete(jobId);
     if (this.#inside === jobId) this.#inside = undefined;
   }
+}
+
+/** What puts off a suspect that is not the one. */
+export function putOffError(jobId: string): MillraceError {
+  const message = `job ${jobId} waits: another job that may have ended its worker runs in this process`;
+  return new MillraceError('JOB_POSTPONED', message, { jobId, delayMs: PUT_OFF_MS });
 }

@@ -5,6 +5,7 @@ import type { Handler, JobModules } from '../handler.ts';
 import type { JobMeter } from '../job-metrics.ts';
 import type { OpenQueue } from '../queue-set.ts';
 import type { Attempt, AttemptHost } from './attempt.ts';
+import type { Awaited } from './awaited.ts';
 import type { Quarantine } from './quarantine.ts';
 
 /** An attempt with the platform's modules, as handlers are given it. */
@@ -40,8 +41,8 @@ export interface QueueWorkerOptions {
   onStalled: (queue: string) => void;
   /** The job has failed for good. */
   onDead: (queue: string, jobId: string) => void;
-  /** The job that somebody waits for has finished. */
-  onAwaited: (queue: string, jobId: string) => void;
+  /** Of the worker. */
+  awaited: Awaited;
 }
 
 /** How long BullMQ keeps a completed job; the age is in seconds. */

@@ -6,20 +6,21 @@
  */
 import { Worker, type Job } from 'bullmq';
 import { postponedForMs } from '../../backoff.ts';
-import { MillraceError } from '../../errors.ts';
+import type { MillraceError } from '../../errors.ts';
 import type { AttemptOutcome } from '../attempt-record.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
 import type { Handler } from '../handler.ts';
 import type { JobMeter } from '../job-metrics.ts';
-import { keepResult } from '../wait.ts';
+import { keepResult } from '../outcome.ts';
 import { AttemptTimeouts } from './attempt-timeouts.ts';
 import { waitedMs, type Attempt, type AttemptHost } from './attempt.ts';
 import { cancelledError, Cancellations } from './cancellations.ts';
 import { delayOnJob, failureOf, type EndedAttempt } from './failed-attempt.ts';
 import { Leases } from './leases.ts';
 import { handBack, putOff } from './moves.ts';
+import { keepEffects } from './once.ts';
 import { tracesOf } from './postponement.ts';
-import { PUT_OFF_MS } from './quarantine.ts';
+import { putOffError } from './quarantine.ts';
 import {
   keepMost,
   NONE_KEPT,
@@ -215,7 +216,7 @@ export class QueueWorker {
   async #process(job: Job, token: string): Promise<unknown> {
     const { host, Attempt: AttemptOf } = this.#options;
     if (this.#isClosing) await handBack(job, host); // It was on its way when the worker began to stop.
-    if (this.running.has(job.id ?? '')) await putOff(job, host.graceMs + LEFTOVER_MS, host);
+    if (this.running.has(job.id ?? '')) await putOff(job, host.graceMs + LEFTOVER_MS, this.#attemptHost);
     const attempt = new AttemptOf(this.#attemptHost, job, token);
     const route = this.#routes.get(job.name);
     const takenAtMs = host.clock.monotonicMs();
@@ -227,7 +228,7 @@ export class QueueWorker {
       attempt.endTimers();
       if (attempt.hasLoose) await attempt.end();
       if (attempt.hasEffects) this.#effectful.add(job);
-      if ((job.opts as StoredOptions).wait) await keepResult(host, this.name, attempt.id, result);
+      if (this.#options.awaited.has(job)) await keepResult(host, this.name, attempt.id, result);
       route?.meter.ran(host.clock.monotonicMs() - takenAtMs);
       return result;
     } catch (thrown) {
@@ -281,7 +282,7 @@ export class QueueWorker {
     const reason = (await this.#cancellations.reasonsOf(this.name, [attempt.id])).get(attempt.id);
     if (reason !== undefined) attempt.interrupt('cancelled', cancelledError(attempt.id, reason));
     if (attempt.interruption) throw attempt.interruption.error;
-    if (!isAdmitted) throw putOffError(attempt.id, PUT_OFF_MS);
+    if (!isAdmitted) throw putOffError(attempt.id);
     if (isSuspect) await quarantine.alone();
   }
 
@@ -300,18 +301,18 @@ export class QueueWorker {
         meter.outcome('cancelled');
         return this.#cancel(job, attempt, attempt.interruption.error, route);
       case 'timeout':
-        throw this.#failure(attempt.interruption.error, 'timeout', job, attempt, route);
+        throw await this.#failure(attempt.interruption.error, 'timeout', job, attempt, route);
       case undefined: {
         const delayMs = postponedForMs(thrown);
-        if (delayMs === undefined) throw this.#failure(thrown, 'failed', job, attempt, route);
+        if (delayMs === undefined) throw await this.#failure(thrown, 'failed', job, attempt, route);
         meter.outcome('postponed');
-        return putOff(job, delayMs, host, tracesOf({ thrown, ...this.#factsOf(job, attempt, route) }));
+        return putOff(job, delayMs, this.#attemptHost, tracesOf({ thrown, ...this.#factsOf(job, attempt, route) }));
       }
     }
   }
 
   async #cancel(job: Job, attempt: Attempt, error: MillraceError, route: Route | undefined): Promise<unknown> {
-    const failure = this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, route);
+    const failure = await this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, route);
     await this.#cancellations.record(this.name, job, String(error.facts['reason']), failure);
     this.#cancelled.add(job);
     this.#options.host.log.info({ jobId: job.id, job: job.name, queue: this.name }, error.message);
@@ -324,11 +325,18 @@ export class QueueWorker {
     throw failure;
   }
 
-  #failure(thrown: unknown, outcome: AttemptOutcome, job: Job, attempt: Attempt, route: Route | undefined): Error {
+  async #failure(
+    thrown: unknown,
+    outcome: AttemptOutcome,
+    job: Job,
+    attempt: Attempt,
+    route: Route | undefined,
+  ): Promise<Error> {
     const { host, meter } = this.#options;
     const facts = this.#factsOf(job, attempt, route);
     const { error, cause, reason, retryInMs } = failureOf({ thrown, outcome, ...facts });
     if (outcome === 'cancelled') return error;
+    if (retryInMs !== undefined) await keepEffects(this.#attemptHost, job, retryInMs);
     const last = reason === 'expired' ? 'expired' : 'dead';
     const kind = outcome === 'timeout' ? 'timeout' : reason ? last : 'retried';
     (route?.meter ?? meter(job.name)).outcome(kind, !reason);
@@ -347,10 +355,10 @@ export class QueueWorker {
 
   #onCompleted(job: Job): void {
     const { id = '' } = job;
-    const { host, onAwaited } = this.#options;
+    const { host, awaited } = this.#options;
     if (this.#cancelled.has(job)) void this.#cancellations.forget(this.name, id);
     else this.#routes.get(job.name)?.meter.outcome('completed'); // Not sooner: BullMQ refuses who has lost the lease.
-    if ((job.opts as StoredOptions).wait) onAwaited(this.name, id);
+    awaited.ended(this.name, job);
     if (!this.#effectful.has(job)) return;
     host.client.unlink(host.keys.once(this.name, id)).catch((error: unknown) => this.#onError(error)); // They expire.
   }
@@ -359,7 +367,7 @@ export class QueueWorker {
     if (!job?.id || !job.finishedOn) return; // It will be tried again; or the record is gone, and the reconciler finds nothing either.
     if (this.#cancelled.has(job)) void this.#cancellations.forget(this.name, job.id);
     else this.#options.onDead(this.name, job.id);
-    if ((job.opts as StoredOptions).wait) this.#options.onAwaited(this.name, job.id);
+    this.#options.awaited.ended(this.name, job);
   }
 
   #onStalled(jobId: string): void {
@@ -387,9 +395,4 @@ function letGo(worker: Worker): void {
     .getBackend()
     .disconnectBlocking(false)
     .catch(() => undefined); // It never was connected.
-}
-
-function putOffError(jobId: string, delayMs: number): MillraceError {
-  const message = `job ${jobId} waits: another job that may have ended its worker runs in this process`;
-  return new MillraceError('JOB_POSTPONED', message, { jobId, delayMs });
 }

@@ -52,6 +52,8 @@ export class Lanes implements Work {
   readonly #lanes = new Map<string, Lane>();
   #ready: Lane[] = [];
   #arrivals: Arrival[] = [];
+  /** Arrivals, from the first on, that are in their lanes by now, or settled. */
+  #sorted = 0;
   #held = 0;
   #begun = 0;
   #isSorting = false;
@@ -107,7 +109,7 @@ export class Lanes implements Work {
 
   close(): Map<string, number> {
     this.#isClosed = true;
-    const ids = new Map(this.#arrivals.map(({ attempt, waitMs }) => [attempt.id, waitMs]));
+    const ids = new Map(this.#arrivals.slice(this.#sorted).map(({ attempt, waitMs }) => [attempt.id, waitMs]));
     const nowMs = this.#desk.clock.monotonicMs();
     for (const lane of this.#lanes.values()) {
       clearTimeout(lane.timer);
@@ -119,6 +121,7 @@ export class Lanes implements Work {
       else lane.entries.length = 1;
     }
     this.#arrivals = [];
+    this.#sorted = 0;
     this.#ready = [];
     this.#held = [...this.#lanes.values()].length;
     return ids;
@@ -135,8 +138,8 @@ export class Lanes implements Work {
   }
 
   async #sortAll(): Promise<void> {
-    for (let at = 0; !this.#isClosed;) {
-      const arrival = this.#arrivals[at];
+    while (!this.#isClosed) {
+      const arrival = this.#arrivals[this.#sorted];
       if (!arrival) break;
       try {
         const data =
@@ -149,9 +152,9 @@ export class Lanes implements Work {
       } catch (error) {
         this.#refuse(arrival.attempt, error);
       }
-      if (++at === this.#arrivals.length || at === 100) {
-        this.#arrivals.splice(0, at);
-        at = 0;
+      if (++this.#sorted === this.#arrivals.length || this.#sorted === 100) {
+        this.#arrivals.splice(0, this.#sorted);
+        this.#sorted = 0;
         this.#fill();
       }
     }

@@ -136,22 +136,47 @@ export function checkEvents(contract: EventsContract): void {
 
 /**
  * What can be seen of how events are read, as text: each type with its upcasters and, where the library of its schema makes one, its JSON Schema,
- * which has the defaults. Transforms are not seen.
+ * which has the defaults. Transforms are not seen, nor are defaults that are made anew each time.
  */
 export function formsOf(contract: EventsContract): string {
   let text = forms.get(contract);
   if (text === undefined) {
-    const parts = Object.entries(contract.events).map(([type, schema]) => [
-      type,
-      upcastersText(contract, type),
-      jsonSchemaOf(schema),
-    ]);
-    forms.set(contract, (text = JSON.stringify(parts)));
+    const once = JSON.stringify(partsOf(contract));
+    text = once.includes('"default"') ? steadyText(once, () => partsOf(contract)) : once;
+    forms.set(contract, text);
   }
   return text;
 }
 
 const forms = new WeakMap<EventsContract, string>();
+
+function partsOf(contract: EventsContract): unknown[] {
+  return Object.entries(contract.events).map(([type, schema]) => [
+    type,
+    upcastersText(contract, type),
+    jsonSchemaOf(schema),
+  ]);
+}
+
+/** A default that a function makes, such as a time or an id, would be another one in each process: what is made again must be the same later on. */
+function steadyText(once: string, makeAgain: () => unknown): string {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, TIMES_DIFFER_MS);
+  const again = JSON.stringify(makeAgain());
+  return once === again ? once : JSON.stringify(commonTo(JSON.parse(once), JSON.parse(again)));
+}
+
+const TIMES_DIFFER_MS = 2;
+
+/** What two JSON values share. */
+function commonTo(one: unknown, other: unknown): unknown {
+  if (one === other) return one;
+  if (typeof one !== 'object' || typeof other !== 'object' || !one || !other) return undefined;
+  const pairs = Object.entries(one).map(([key, value]) => [
+    key,
+    commonTo(value, (other as Record<string, unknown>)[key]),
+  ]);
+  return Object.fromEntries(pairs);
+}
 
 /** Null where there is none. */
 function jsonSchemaOf(schema: StandardSchemaV1): unknown {

@@ -62,6 +62,14 @@ test('clusters tell their trend, and how far they are', async () => {
   expect(await all.letters.clusters({ signal: ending.signal })).toEqual([]);
 });
 
+test('a letter is found by its id and by that of its job, and other keys of the queue are none', async () => {
+  expect(await all.letters.get('m7~0')).toMatchObject({ id: 'm7~0' });
+  expect(await all.letters.get('m7')).toMatchObject({ id: 'm7~0' });
+  expect(await all.letters.get('m7', { queue: 'mail' })).toMatchObject({ id: 'm7~0' });
+  for (const id of ['wait', 'm7~1', 'm7~0~0']) expect(await all.letters.get(id)).toBeUndefined();
+  await failureOf(all.letters.redrive('m7'), 'JOB_UNKNOWN');
+});
+
 test('letters are meant by their ids, as far as they are there', async () => {
   const dry = await all.letters.redrive(['m1~0', 'm2~0', 'm1~0', 'nobody~0'], { dryRun: true });
   expect(dry).toMatchObject({ matched: 2, queues: { mail: 2 } });

@@ -91,6 +91,7 @@ describe('the outcomes', () => {
         }),
         modules: {},
         cancelChannel: jobs.cancelChannel,
+        waitChannel: jobs.waitChannel,
         doneChannel: jobs.doneChannel,
         execute: (handler, input, attempt) => handler.run(input, attempt),
         version: 'test',

@@ -113,4 +113,40 @@ describe('a second contract of one name in another process', () => {
     ]);
     expect([await balanceOf(1), await balanceOf(2), await balanceOf(1)]).toEqual([2, 4, 2]);
   });
+
+  test('goes on from its snapshots where a default is made anew each time, such as a time or an id', async () => {
+    const prefix = 'made';
+    let applied = 0;
+    const process = () => {
+      const contract = defineEvents({
+        name: 'notes',
+        events: {
+          noted: z.object({
+            n: z.number(),
+            at: z.string().default(() => new Date().toISOString()),
+            by: z.string().default(() => crypto.randomUUID()),
+          }),
+        },
+      });
+      const { store } = storeOf({ url: server.url }, contract, { prefix });
+      const sum = store.aggregate({
+        name: 'sum',
+        initial: () => 0,
+        apply: (before, { data }) => {
+          applied++;
+          return before + data.n;
+        },
+        snapshotEvery: 2,
+      });
+      return { store, sum };
+    };
+    const { store, sum } = process();
+    await store.append('a', [
+      { type: 'noted', data: { n: 1 } },
+      { type: 'noted', data: { n: 2 } },
+    ]);
+    expect((await sum.load('a')).state).toBe(3);
+    expect((await process().sum.load('a')).state).toBe(3);
+    expect(applied).toBe(2);
+  });
 });

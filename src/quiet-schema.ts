@@ -1,14 +1,12 @@
 /**
  * A schema that does not tell what is secret.
  *
- * Some libraries quote a value that they refuse ("expected an email, got hunter2"). Such a text goes to whoever enqueued, to logs, and into
- * a dead letter. So the reason given for a secret part says only that it was refused; its path stays.
+ * Some libraries quote a value that they refuse ("expected an email, got hunter2"). Such a text goes to whoever enqueued or published, to logs,
+ * and into a dead letter. So the reason given for a secret part tells the type of what came and nothing else; its path stays.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import type { Schema } from '../schema.ts';
+import type { Schema } from './schema.ts';
 import { after, stepsOf, type Step } from './secrets.ts';
-
-const QUIET = 'refused by its schema; what came is a secret';
 
 /** The schema itself where nothing is secret. */
 export function withQuietFaults(schema: Schema, secrets: readonly string[]): Schema {
@@ -28,13 +26,25 @@ export function withQuietFaults(schema: Schema, secrets: readonly string[]): Sch
 function quietIssue(issue: StandardSchemaV1.Issue, root: Step, input: unknown): StandardSchemaV1.Issue {
   let steps: readonly Step[] = [root];
   let value = input;
+  let isSecret = false;
   for (const segment of issue.path ?? []) {
     const key = typeof segment === 'object' ? segment.key : segment;
     steps = after(steps, String(key));
-    if (steps.some(({ isSecret }) => isSecret)) return { ...issue, message: QUIET };
+    isSecret ||= steps.some((step) => step.isSecret);
     value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
   }
   // What stands where an object with secrets was expected may be one of them.
   const isAbove = steps.length > 0 && typeof value !== 'object' && value !== undefined;
-  return isAbove ? { ...issue, message: QUIET } : issue;
+  return isSecret || isAbove ? { ...issue, message: quietReason(value) } : issue;
+}
+
+function quietReason(value: unknown): string {
+  if (value === undefined) return 'refused by its schema: nothing came';
+  return `refused by its schema: ${kindOf(value)} came, which is a secret`;
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
