@@ -22,7 +22,7 @@ const dataSchema = z.object({
 type Data = z.output<typeof dataSchema>;
 
 /** Who comes by the one-time link. */
-const LINK_USER: User = { name: 'admin (link)', role: 'admin' };
+const LINK_USER: User = { name: 'sign-in link', role: 'admin' };
 
 /** Nothing that was asked for by a person: it does not make a session live longer. */
 function isPoll({ method, path, query, headers }: Request): boolean {

@@ -15,6 +15,7 @@ import type { AlertEvent, Kept } from './book.ts';
 import { rulesFile } from './prometheus.ts';
 import type { CheckedRule } from './rules.ts';
 import { ruleText } from './rule-text.ts';
+import { Subject } from './subject.tsx';
 
 const SILENCES = [
   { value: '1h', text: '1 hour' },
@@ -56,13 +57,14 @@ export const alertsPage: Page = {
     });
     router.post('/silence', async (request, response) => {
       const [rule, time] = [field(request, 'rule'), field(request, 'for')];
-      if (!isRule(desk, rule) || !SILENCES.some(({ value }) => value === time))
+      const words = SILENCES.find(({ value }) => value === time)?.text;
+      if (!isRule(desk, rule) || words === undefined)
         return refusePage(response, 400, 'There is no such rule, or it cannot be silenced for so long.');
       await desk.act(response, { action: 'alert.silence', target: rule, detail: `for ${time}` }, async () => {
         const now = await alerts.book.now();
         await alerts.book.silence(rule, { by: viewOf(response).user.name, until: now + toMs(time as Duration) }, now);
       });
-      desk.redirect(response, '/alerts', { tone: 'good', text: `Nobody is told of ${rule} for ${time}.` });
+      desk.redirect(response, '/alerts', { tone: 'good', text: `Nobody is told of ${rule} for ${words}.` });
     });
     router.post('/unsilence', async (request, response) => {
       const rule = field(request, 'rule');
@@ -109,10 +111,15 @@ function AlertsView({ alerts, kept, history, unjudged: { queues, streams } = { q
           not be looked at, or are beyond the first ones. What fired of them still does.
         </Notice>
       )}
-      {!alerts.isTold && <Notice>Nobody is told: set a webhook, and notices are posted to it.</Notice>}
+      {!alerts.isTold && (
+        <Notice>
+          Nobody is told of alerts, they only stand here. With <code>MILLRACE_ALERT_WEBHOOK_URL</code>, or the option{' '}
+          <code>alerts.webhook</code>, notices are posted to an address of yours.
+        </Notice>
+      )}
       <Panel title="Firing">
         <LivePart name="firing" when="list:alerts">
-          <Firing kept={kept} />
+          <Firing kept={kept} rules={alerts.rules} />
         </LivePart>
       </Panel>
       <Panel
@@ -139,7 +146,7 @@ function AlertsView({ alerts, kept, history, unjudged: { queues, streams } = { q
 
 const TONES = { warning: 'waiting', critical: 'failed' } as const;
 
-function Firing({ kept }: { kept: Kept }) {
+function Firing({ kept, rules }: { kept: Kept; rules: readonly CheckedRule[] }) {
   return (
     <Table
       label="Alerts that fire"
@@ -149,8 +156,8 @@ function Firing({ kept }: { kept: Kept }) {
       columns={[
         { head: 'Alert', isTitle: true, cell: ({ rule }) => rule },
         { head: 'Severity', cell: ({ severity }) => <Badge tone={TONES[severity]}>{severity}</Badge> },
-        { head: 'Of what', cell: ({ subject }) => subject },
-        { head: 'What was found', cell: ({ text }) => text },
+        { head: 'Of what', cell: (alert) => <Subject alert={alert} state={kept.states.get(alert.id)} rules={rules} /> },
+        { head: 'What was found', isProse: true, cell: ({ text }) => text },
         { head: 'Since', cell: ({ since }) => <Time at={since} /> },
         {
           head: 'Acknowledged',
@@ -177,7 +184,7 @@ function Rules({ alerts, kept }: { alerts: Alerts; kept: Kept }) {
       columns={[
         { head: 'Rule', isTitle: true, cell: ({ name }) => name },
         { head: 'Severity', cell: ({ severity }) => <Badge tone={TONES[severity]}>{severity}</Badge> },
-        { head: 'Fires when', cell: (rule) => ruleText(rule) },
+        { head: 'Fires when', isProse: true, cell: (rule) => ruleText(rule) },
         { head: 'State', cell: (rule) => <RuleState rule={rule} kept={kept} /> },
         {
           head: 'Notices',
@@ -250,7 +257,7 @@ function History({ events }: { events: readonly AlertEvent[] }) {
         },
         { head: 'Rule', isTitle: true, cell: ({ rule }) => rule },
         { head: 'Of what', cell: ({ subject }) => subject ?? '' },
-        { head: 'What was found', cell: ({ text }) => text ?? '' },
+        { head: 'What was found', isProse: true, cell: ({ text }) => text ?? '' },
       ]}
     />
   );

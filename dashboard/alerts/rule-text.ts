@@ -4,7 +4,7 @@ import type { CheckedRule } from './rules.ts';
 
 /** When a rule fires, in words. */
 export function ruleText(rule: CheckedRule): string {
-  const held = rule.for > 0 ? `, for ${durationText(rule.for)}` : '';
+  const held = rule.for > 0 ? `; once this has lasted ${durationText(rule.for)}` : '';
   return `${conditionOf(rule)}${held}`;
 }
 

@@ -2,6 +2,7 @@
 import type { Request } from 'express';
 import { viewOf, type Page } from '../desk.ts';
 import { Badge, Count, Field, Form, Pager, Table, Time } from '../view/components.tsx';
+import { useView } from '../view/context.ts';
 import { query } from '../view/input.ts';
 import { render } from '../view/render.ts';
 import type { AuditFilter, AuditLog, AuditPage, AuditRecord } from './audit.ts';
@@ -45,6 +46,7 @@ function timeOf(text: string): number | undefined {
 }
 
 function Audit({ asked, page, isLater: isNotFirst }: { asked: Asked; page: AuditPage; isLater: boolean }) {
+  const { path } = useView();
   const linkTo = (before?: string): string => {
     const given = Object.entries({ ...asked, before: before ?? '' }).filter(([, value]) => value !== '');
     return `/audit?${new URLSearchParams(given)}`;
@@ -57,6 +59,11 @@ function Audit({ asked, page, isLater: isNotFirst }: { asked: Asked; page: Audit
         <Field label="From (UTC)" name="from" type="datetime-local" value={asked.from} />
         <Field label="To (UTC)" name="to" type="datetime-local" value={asked.to} />
         <button>Filter</button>
+        {Object.values(asked).some((value) => value !== '') && (
+          <a class="button quiet" href={path('/audit')}>
+            Clear
+          </a>
+        )}
       </Form>
       <Table
         label="Actions"
@@ -67,7 +74,7 @@ function Audit({ asked, page, isLater: isNotFirst }: { asked: Asked; page: Audit
           { head: 'When', cell: ({ at }) => <Time at={at} /> },
           { head: 'Who', cell: ({ user, role }) => `${user} (${role})` },
           { head: 'What', isTitle: true, cell: ({ action }) => action },
-          { head: 'To what', cell: ({ target }) => target ?? '' },
+          { head: 'To what', isProse: true, cell: ({ target }) => target ?? '–' },
           { head: 'How many', align: 'end', cell: ({ count }) => <Count of={count} /> },
           { head: 'Outcome', cell: (record) => <Outcome record={record} /> },
           { head: 'From where', cell: ({ address }) => address },
@@ -87,8 +94,9 @@ const TONES = { done: 'completed', refused: 'waiting', failed: 'failed' } as con
 
 function Outcome({ record: { outcome, detail } }: { record: AuditRecord }) {
   return (
-    <>
-      <Badge tone={TONES[outcome]}>{outcome}</Badge> {detail}
-    </>
+    <div>
+      <Badge tone={TONES[outcome]}>{outcome}</Badge>
+      {detail !== undefined && <div class="hint">{detail}</div>}
+    </div>
   );
 }

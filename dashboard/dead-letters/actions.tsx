@@ -2,11 +2,12 @@
 import type { Request, Response, Router } from 'express';
 import { isMillraceError, type DeadLetterFilter } from 'millrace';
 import { viewOf, type Desk } from '../desk.ts';
+import { countText } from '../live/texts.ts';
 import { listSecrets } from '../jobs/contracts.ts';
 import { field, fields } from '../view/input.ts';
 import { refusePage } from '../view/refuse.tsx';
 import { render } from '../view/render.ts';
-import { askedBy, filterOf, inWords, type Asked } from './filter.ts';
+import { askedBy, filterOf, inWords, lettersText, listLink, type Asked } from './filter.ts';
 import { actionOf, auditEnd } from './operation-audit.ts';
 import type { Plan } from './operation.ts';
 import type { Operations } from './operations.ts';
@@ -33,6 +34,7 @@ const COUNT_FOR_MS = 2_000;
 const MOST_IDS = 1_000;
 const LONGEST_ID = 200;
 const MOST_CANARY = 100;
+const NOTHING = 'No letter was selected.';
 const ADMIN_ONLY = 'Discarding all that match takes the role admin; select letters to discard them.';
 
 export function addActions(router: Router, parts: ActionParts): void {
@@ -42,6 +44,10 @@ export function addActions(router: Router, parts: ActionParts): void {
     if (!['redrive', 'discard', 'start-redrive', 'start-discard'].includes(act))
       return refusePage(response, 400, 'It was not said what to do.');
     const meant = await meantBy(parts.desk, request);
+    if (meant === NOTHING && !act.startsWith('start-')) {
+      const back = listLink(askedBy((name) => field(request, name)));
+      return parts.desk.redirect(response, back, { tone: 'bad', text: 'Select letters in the list first.' });
+    }
     if (typeof meant === 'string') return refusePage(response, 400, meant);
     const isAll = meant.ids.length === 0;
     if (kind === 'discard' && isAll && !viewOf(response).may('admin')) return refusePage(response, 403, ADMIN_ONLY);
@@ -59,8 +65,9 @@ async function meantBy(desk: Desk, request: Request): Promise<Meant | string> {
   const ids = [...new Set(fields(request, 'id').filter((id) => id !== ''))];
   if (ids.length > MOST_IDS) return `At most ${MOST_IDS} letters can be selected one by one.`;
   if (ids.some((id) => id.length > LONGEST_ID)) return `An id has at most ${LONGEST_ID} characters.`;
-  if (ids.length > 0) return { target: ids, words: `${ids.length} selected dead letters`, asked, ids };
-  if (field(request, 'all') !== 'yes') return 'No letter was selected.';
+  if (ids.length > 0)
+    return { target: ids, words: `${countText(ids.length)} selected ${lettersText(ids.length)}`, asked, ids };
+  if (field(request, 'all') !== 'yes') return NOTHING;
   const { secrets } = await listSecrets(desk);
   const { filter, faults } = filterOf(asked, secrets);
   const [fault] = Object.entries(faults);

@@ -67,6 +67,11 @@ export function listLink(asked: Asked, more: Record<string, string> = {}): strin
   return query === '' ? '/dead-letters' : `/dead-letters?${query}`;
 }
 
+/** A letter, or letters. */
+export function lettersText(count: number): string {
+  return count === 1 ? 'dead letter' : 'dead letters';
+}
+
 /** The filter in words, for people and for the audit. */
 export function inWords(asked: Asked): string {
   const said = Object.entries(saidBy(asked)).map(([name, value]) => `${name} ${value}`);

@@ -41,7 +41,7 @@ export function addLetters(router: Router, { desk, changed }: LetterRouteParts):
         <Letter
           letter={shownLetter(letter, secrets)}
           hasSecrets={secrets.length > 0}
-          contract={contracts.named(name)}
+          contract={contracts.named(name, { queue: letter.queue })}
           isPaused={isPaused}
         />
       ),
@@ -72,7 +72,7 @@ export function addLetters(router: Router, { desk, changed }: LetterRouteParts):
     const text = editableText(letter.input, contracts.secretsOf(letter.contract));
     if (text === undefined)
       return refusePage(response, 413, `Inputs of more than ${LONGEST_EDITED / 1_024} KB are not edited here.`);
-    showEditor(response, letter, contracts.named(letter.contract), text);
+    showEditor(response, letter, contracts.named(letter.contract, { queue: letter.queue }), text);
   });
 
   router.post('/letter/:id/edit', async (request, response) => {
@@ -81,7 +81,7 @@ export function addLetters(router: Router, { desk, changed }: LetterRouteParts):
     const contracts = await listContracts(desk);
     const text = field(request, 'input');
     const faults = await redriveEdited(desk, response, { letter, contracts, text });
-    if (faults) showEditor(response, letter, contracts.named(letter.contract), text, faults);
+    if (faults) showEditor(response, letter, contracts.named(letter.contract, { queue: letter.queue }), text, faults);
     else changed();
   });
 }
@@ -109,7 +109,7 @@ async function redriveEdited(
 ): Promise<Fault[] | undefined> {
   const read = parseJson(text);
   if ('fault' in read) return [read.fault];
-  const known = contracts.named(letter.contract);
+  const known = contracts.named(letter.contract, { queue: letter.queue });
   const secrets = contracts.secretsOf(letter.contract);
   let faults: Fault[] | undefined;
   const result = await desk.platform.deadLetters.redrive(letter.id, {

@@ -3,7 +3,7 @@ import type { DeadLetter } from 'millrace';
 import { Attempts } from '../jobs/attempts.tsx';
 import { Input } from '../jobs/input.tsx';
 import type { KnownContract } from '../jobs/contracts.ts';
-import { Panel, Table, Time } from '../view/components.tsx';
+import { Back, Panel, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import type { Fact } from '../view/facts.tsx';
 import { LetterHead } from './letter-head.tsx';
@@ -23,6 +23,7 @@ export function Letter(parts: LetterParts) {
   const { path, may } = useView();
   return (
     <>
+      <Back to="/dead-letters">All dead letters</Back>
       <LetterHead
         letter={letter}
         to={letterPath(letter.id)}
@@ -43,7 +44,11 @@ export function Letter(parts: LetterParts) {
       <Panel title="Error">
         <Stack text={letter.error.stack} />
       </Panel>
-      <Attempts attempts={letter.attempts ?? []} omitted={letter.omittedAttempts ?? 0} />
+      <Attempts
+        attempts={letter.attempts ?? []}
+        omitted={letter.omittedAttempts ?? 0}
+        shownStack={letter.error.stack}
+      />
       {letter.history.length > 0 && <Lives letter={letter} />}
     </>
   );
@@ -64,7 +69,7 @@ function factsOf(letter: DeadLetter, path: (to: string) => string): Fact[] {
     ['Letter', id],
     ['Job', jobId],
     ['Contract', `${contract}, version ${version}`],
-    ['Queue', queue],
+    ['Queue', <a href={path(`/queues/queue/${encodeURIComponent(queue)}`)}>{queue}</a>],
     ['Cluster', <a href={cluster}>{fingerprint}</a>],
     ['Enqueued', <Time at={enqueuedAt} />],
     ['First failed', <Time at={firstFailedAt} />],

@@ -2,8 +2,9 @@
 import type { DeadLetter, DeadLetterCluster, DeadLetterPage } from 'millrace';
 import { Badge, Button, Count, Field, Form, Notice, Pager, Panel, Select, Table, Time } from '../view/components.tsx';
 import { Choice } from '../jobs/choice.tsx';
+import { ContractName } from '../jobs/contract-name.tsx';
 import { useView } from '../view/context.ts';
-import { durationText } from '../view/values.tsx';
+import { countText, durationText } from '../live/texts.ts';
 import { TREND_HOURS, type Counted } from './cluster-board.ts';
 import type { ShownClusters } from './shown-clusters.ts';
 import { FIELDS, listLink, REASONS, saidBy, type Asked, type ReadFilter } from './filter.ts';
@@ -68,6 +69,15 @@ function FilterForm({ asked, faults, queues }: ListParts) {
   );
 }
 
+/** Times and texts are of letters, not of clusters. */
+function isOfLettersOnly({ from, to, text }: Asked): boolean {
+  return `${from}${to}${text}` !== '';
+}
+
+function agoText(ms: number): string {
+  return ms < 1_000 ? 'just now' : `${durationText(ms)} ago`;
+}
+
 function Clusters({ asked, counted, clusters: { shown, count: all } }: ListParts) {
   const { now, path } = useView();
   const link = (cluster: DeadLetterCluster) => (
@@ -79,9 +89,10 @@ function Clusters({ asked, counted, clusters: { shown, count: all } }: ListParts
     <Panel title="Clusters">
       <p class="hint">
         {counted.at === undefined
-          ? `Still counting: ${counted.letters.toLocaleString('en-US')} letters so far. Load the page again for more.`
-          : `Counted over all letters ${durationText(Math.max(0, now - counted.at))} ago. The trend is that of the last ${TREND_HOURS} hours.`}
+          ? `Still counting: ${countText(counted.letters)} letters so far. Load the page again for more.`
+          : `Dead letters of one cause, counted ${agoText(now - counted.at)}. The trend is that of the last ${TREND_HOURS} hours.`}
         {shown.length < all && ` The largest ${shown.length} of ${all} are shown.`}
+        {isOfLettersOnly(asked) && ' They are not filtered by time and text.'}
       </p>
       <Table
         label="Clusters"
@@ -89,15 +100,24 @@ function Clusters({ asked, counted, clusters: { shown, count: all } }: ListParts
         rowKey={({ fingerprint }) => fingerprint}
         empty={counted.at === undefined ? 'None was counted yet.' : 'No cluster matches.'}
         columns={[
-          { head: 'Failure', isTitle: true, cell: link },
-          { head: 'Letters', align: 'end', cell: ({ count }) => <Count of={count} /> },
-          { head: 'Share', align: 'end', cell: ({ count }) => <Share of={count} in={counted.letters} /> },
+          { head: 'Failure', isTitle: true, isProse: true, cell: link },
+          {
+            head: 'Letters',
+            align: 'end',
+            cell: ({ count }) => (
+              <div>
+                <Count of={count} />
+                <div class="hint">
+                  <Share of={count} in={counted.letters} />
+                </div>
+              </div>
+            ),
+          },
           {
             head: 'Trend',
             cell: ({ trend = [] }) => <Sparkline counts={trend} label={`Deaths an hour, ${TREND_HOURS} h`} />,
           },
-          { head: 'Contract', cell: ({ contract }) => contract },
-          { head: 'Queue', cell: ({ queue }) => queue },
+          { head: 'Contract', cell: ({ contract, queue }) => <ContractName name={contract} queue={queue} /> },
           { head: 'Reason', cell: ({ reason }) => <Badge tone="failed">{reason}</Badge> },
           { head: 'First seen', cell: ({ firstSeenAt }) => <Time at={firstSeenAt} /> },
           { head: 'Last seen', cell: ({ lastSeenAt }) => <Time at={lastSeenAt} /> },
@@ -143,10 +163,9 @@ function Letters({ asked, page, isFirst }: { asked: Asked; page: DeadLetterPage;
             isTitle: true,
             cell: ({ id, queue }) => <LetterLink id={id} queue={queue} text={id} />,
           },
-          { head: 'Contract', cell: ({ contract }) => contract },
-          { head: 'Queue', cell: ({ queue }) => queue },
+          { head: 'Contract', cell: ({ contract, queue }) => <ContractName name={contract} queue={queue} /> },
           { head: 'Reason', cell: ({ reason }) => <Badge tone="failed">{reason}</Badge> },
-          { head: 'Error', cell: ({ error }) => `${error.name}: ${cut(error.message)}` },
+          { head: 'Error', isProse: true, cell: ({ error }) => `${error.name}: ${cut(error.message)}` },
           { head: 'Redriven', align: 'end', cell: ({ redriven }) => <Count of={redriven} /> },
         ]}
       />
@@ -156,7 +175,9 @@ function Letters({ asked, page, isFirst }: { asked: Asked; page: DeadLetterPage;
         next={page.cursor === undefined ? undefined : listLink(asked, { cursor: page.cursor })}
         nextText="Older"
       >
-        {`${page.letters.length} shown, ${page.read.toLocaleString('en-US')} looked at`}
+        {page.read === page.letters.length
+          ? `${page.letters.length} shown`
+          : `${page.letters.length} shown, of ${countText(page.read)} that were looked at`}
       </Pager>
     </Panel>
   );
@@ -168,6 +189,7 @@ function Actions({ asked }: { asked: Asked }) {
   return (
     <>
       <Form to="/dead-letters/act" id={SELECTION}>
+        <FilterFields asked={asked} />
         <div class="actions">
           <Button name="act" value="redrive">
             Redrive selected
@@ -196,9 +218,22 @@ function Actions({ asked }: { asked: Asked }) {
 
 /** The target of an action as hidden fields: ids, or all that the filter means. */
 export function TargetFields({ asked, ids }: { asked: Asked; ids: readonly string[] }) {
-  const said: Array<[string, string]> =
-    ids.length > 0 ? ids.map((id) => ['id', id]) : [['all', 'yes'], ...Object.entries(saidBy(asked))];
-  return said.map(([name, value]) => <input key={`${name} ${value}`} type="hidden" name={name} value={value} />);
+  return (
+    <>
+      {ids.map((id) => (
+        <input key={id} type="hidden" name="id" value={id} />
+      ))}
+      {ids.length === 0 && <input type="hidden" name="all" value="yes" />}
+      <FilterFields asked={asked} />
+    </>
+  );
+}
+
+/** The filter as hidden fields: with ids it says no more than which list they were chosen from. */
+function FilterFields({ asked }: { asked: Asked }) {
+  return Object.entries(saidBy(asked)).map(([name, value]) => (
+    <input key={name} type="hidden" name={name} value={value} />
+  ));
 }
 
 export function LetterLink({ id, queue, text }: { id: string; queue: string; text: string }) {

@@ -1,6 +1,18 @@
 /** How far an operation is. Without script the page loads itself again; with it, its progress is replaced in place (client/operation.js). */
 import type { Skipped } from 'millrace';
-import { ActionForm, Badge, Count, Duration, Notice, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
+import {
+  ActionForm,
+  Back,
+  Badge,
+  Count,
+  Duration,
+  Notice,
+  Panel,
+  Stat,
+  Stats,
+  Table,
+  Time,
+} from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import type { Tone } from '../view/values.tsx';
 import { takesAdmin, type Operation, type OperationState, type Plan } from './operation.ts';
@@ -41,7 +53,7 @@ export function OperationList({ operations }: { operations: readonly Operation[]
           },
           { head: 'State', cell: ({ state }) => <Badge tone={TONES[state]}>{state}</Badge> },
           { head: 'Done', align: 'end', cell: ({ progress }) => <Count of={progress.done} /> },
-          { head: 'Of', align: 'end', cell: ({ progress }) => <Count of={progress.total} /> },
+          { head: 'In all', align: 'end', cell: ({ progress }) => <Count of={progress.total} /> },
           { head: 'By', cell: ({ plan }) => plan.by },
           { head: 'Started', cell: ({ plan }) => <Time at={plan.startedAt} /> },
         ]}
@@ -61,6 +73,7 @@ export function OperationPage({ operation }: { operation: Operation }) {
           <meta http-equiv="refresh" content={String(RELOAD_AFTER_S)} />
         </noscript>
       )}
+      <Back to="/dead-letters/operations">All operations</Back>
       <Panel
         title={plan.words}
         actions={
@@ -111,7 +124,7 @@ function State({ operation: { state, plan, progress, note } }: { operation: Oper
         <Stat label={plan.kind === 'redrive' ? 'Redriven' : 'Discarded'}>
           <Count of={done} />
         </Stat>
-        <Stat label="Of">
+        <Stat label="In all">
           <Count of={total} />
         </Stat>
         <Stat label="Left where they are">

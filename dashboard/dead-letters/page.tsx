@@ -13,6 +13,7 @@ import { render } from '../view/render.ts';
 import { shownInList } from '../view/secrets.ts';
 import { addActions } from './actions.tsx';
 import { ClusterBoard } from './cluster-board.ts';
+import { Cursors } from './cursors.ts';
 import { askedBy, filterOf } from './filter.ts';
 import { addLetters } from './letter-routes.tsx';
 import { DeadLetterList } from './list.tsx';
@@ -24,6 +25,7 @@ import { addStreamLetters } from './streams/routes.tsx';
 const PAGE_SIZE = 50;
 /** A filter that finds little is given up after so many letters; the next page goes on from there. */
 const MOST_READ = 1_000;
+const NOT_KNOWN = { page: undefined, problem: 'This page of the list is not known. Begin with the first.' };
 
 export const deadLettersPage: Page = {
   path: '/dead-letters',
@@ -35,6 +37,7 @@ export const deadLettersPage: Page = {
     const { platform, log } = desk;
     const board = new ClusterBoard(() => platform.deadLetters, log);
     const operations = new Operations({ platform, log });
+    const cursors = new Cursors(platform);
     router.get('/', async (request, response) => {
       const asked = askedBy((name) => query(request, name));
       const { secrets, secretsOf } = await listSecrets(desk);
@@ -43,7 +46,7 @@ export const deadLettersPage: Page = {
       const [queues, counted, found] = await Promise.all([
         platform.jobs.queues(),
         board.look(),
-        isUnderstood ? pageOf(desk, filter, request, secretsOf) : { page: undefined },
+        isUnderstood ? pageOf({ desk, cursors }, filter, request, secretsOf) : { page: undefined },
       ]);
       const clusters = showClusters(counted.clusters, asked);
       const isFirst = query(request, 'cursor') === '';
@@ -70,20 +73,21 @@ export const deadLettersPage: Page = {
 
 /** What was typed into the filter or the address may name what is not there. */
 async function pageOf(
-  { platform }: Desk,
+  { desk: { platform }, cursors }: { desk: Desk; cursors: Cursors },
   filter: DeadLetterFilter,
   request: Request,
   secretsOf: KnownSecrets['secretsOf'],
 ): Promise<{ page: DeadLetterPage | undefined; problem?: string }> {
-  const cursor = query(request, 'cursor') || undefined;
+  const asked = query(request, 'cursor');
+  const cursor = asked === '' ? undefined : await cursors.find(asked);
+  if (asked !== '' && cursor === undefined) return NOT_KNOWN;
   try {
     const page = await platform.deadLetters.list({ ...filter, limit: PAGE_SIZE, mostRead: MOST_READ, cursor });
     const letters = page.letters.map((letter) => shownInList(letter, secretsOf(letter.contract)));
-    return { page: { ...page, letters } };
+    return { page: { ...page, letters, cursor: page.cursor && (await cursors.shorten(page.cursor)) } };
   } catch (error) {
     if (isMillraceError(error, 'JOB_UNKNOWN')) return { page: undefined, problem: 'There is no such queue.' };
-    if (isMillraceError(error, 'OPTIONS_INVALID'))
-      return { page: undefined, problem: 'This page of the list is not known. Begin with the first.' };
+    if (isMillraceError(error, 'OPTIONS_INVALID')) return NOT_KNOWN;
     throw error;
   }
 }

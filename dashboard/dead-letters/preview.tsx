@@ -2,7 +2,8 @@
 import { Choice } from '../jobs/choice.tsx';
 import { Button, Count, Field, Form, Notice, Panel, Table } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
-import { listLink, type Asked } from './filter.ts';
+import { countText } from '../live/texts.ts';
+import { lettersText, listLink, type Asked } from './filter.ts';
 import { TargetFields } from './list.tsx';
 
 /** What a dry run has found. */
@@ -33,13 +34,14 @@ export function Preview(parts: PreviewParts) {
   const { kind, words, asked, ids, found } = parts;
   const { path } = useView();
   const rows = Object.entries(found.queues);
-  const many = `${found.isWhole ? '' : 'at least '}${found.matched.toLocaleString('en-US')}`;
+  const many = `${found.isWhole ? '' : 'at least '}${countText(found.matched)} ${lettersText(found.matched)}`;
   return (
     <>
       <Notice tone={kind === 'discard' ? 'bad' : 'plain'}>
+        {ids.length === 0 && `Meant are ${words}. `}
         {kind === 'discard'
-          ? `This removes ${many} of: ${words}. It cannot be taken back.`
-          : `This gives back ${many} of: ${words}. Their attempts begin anew; effects that once() has kept are not repeated.`}
+          ? `This removes ${many} for good. It cannot be taken back.`
+          : `This sends ${many} back. Their attempts begin anew; effects that once() has kept are not repeated.`}
         {!found.isWhole && ' The count was cut short; what fits is looked for anew when it starts.'}
       </Notice>
       <Panel title="Queues">

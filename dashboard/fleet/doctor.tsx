@@ -1,11 +1,12 @@
 /** What the doctor finds: of Redis, of the way to it, and how to mend it. */
 import type { Router } from 'express';
-import type { Finding, NodeReport, Report, Severity, Topology } from 'millrace';
+import type { NodeReport, Report, Topology } from 'millrace';
 import { systemClock } from 'millrace';
 import type { Desk } from '../desk.ts';
 import type { Memo } from '../memo.ts';
-import { ActionForm, Badge, Bytes, Duration, Empty, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
-import type { Tone } from '../view/values.tsx';
+import { countText } from '../live/texts.ts';
+import { ActionForm, Bytes, Duration, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
+import { Findings } from './findings.tsx';
 import { renderFleet } from './tabs.tsx';
 
 const PATH = '/fleet/doctor';
@@ -38,49 +39,29 @@ const SERVERS: Readonly<Record<Topology, string>> = {
   sentinel: 'A server behind sentinels at',
   cluster: 'A cluster at',
 };
-const SEVERITIES: readonly Severity[] = ['error', 'warning', 'note'];
-const TONES: Readonly<Record<Severity, Tone>> = { error: 'failed', warning: 'waiting', note: 'plain' };
-
 function Doctor({ report, at }: Look) {
   const { address, topology, nodes, clockSkewMs, roundTrip } = report;
-  const findings = report.findings.toSorted(
-    (one, other) => SEVERITIES.indexOf(one.severity) - SEVERITIES.indexOf(other.severity),
-  );
   return (
     <>
       <Panel title="Findings" actions={<ActionForm to={PATH} label="Look again" />}>
         <p>
           {SERVERS[topology]} {address}, looked at <Time at={at} />.
         </p>
-        {findings.length === 0 ? <Empty>All is well.</Empty> : <Findings findings={findings} />}
+        <Findings findings={report.findings} />
       </Panel>
       <Panel title="The way to Redis">
         <Stats>
           <Stat label="Round trip, median">{`${roundTrip.medianMs.toFixed(2)} ms`}</Stat>
           <Stat label="Round trip, p99">{`${roundTrip.p99Ms.toFixed(2)} ms`}</Stat>
-          <Stat label="Its clock is ahead by">{`${clockSkewMs} ms`}</Stat>
+          <Stat label={clockSkewMs < 0 ? 'Its clock is behind by' : 'Its clock is ahead by'}>
+            {`${Math.abs(clockSkewMs)} ms`}
+          </Stat>
         </Stats>
       </Panel>
       <Panel title="Servers">
         <Servers nodes={nodes} />
       </Panel>
     </>
-  );
-}
-
-function Findings({ findings }: { findings: readonly Finding[] }) {
-  return (
-    <Table
-      label="Findings"
-      rows={findings}
-      rowKey={({ id, found }) => `${id} ${found}`}
-      columns={[
-        { head: 'Severity', cell: ({ severity }) => <Badge tone={TONES[severity]}>{severity}</Badge> },
-        { head: 'What was found', isTitle: true, cell: ({ found }) => found },
-        { head: 'What it means', cell: ({ means }) => means },
-        { head: 'How to mend it', cell: ({ mend }) => mend },
-      ]}
-    />
   );
 }
 
@@ -97,7 +78,11 @@ function Servers({ nodes }: { nodes: readonly NodeReport[] }) {
         { head: 'Append-only file', cell: ({ persistence }) => (persistence.appendOnly ? 'on' : 'off') },
         { head: 'Eviction', cell: ({ evictionPolicy }) => evictionPolicy },
         { head: 'Memory', align: 'end', cell: ({ memory }) => <Memory memory={memory} /> },
-        { head: 'Connections', align: 'end', cell: ({ connections: { used, limit } }) => `${used} of ${limit}` },
+        {
+          head: 'Connections',
+          align: 'end',
+          cell: ({ connections: { used, limit } }) => `${countText(used)} of ${countText(limit)}`,
+        },
         { head: 'Replicas', align: 'end', cell: ({ replicas }) => replicas },
       ]}
     />

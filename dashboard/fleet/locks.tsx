@@ -58,7 +58,7 @@ function Locks({ listing: { locks, isWhole, cursor }, isFirst }: { listing: Lock
           { head: 'Lock', isTitle: true, cell: ({ name }) => name },
           { head: 'Kind', cell: ({ kind }) => kind },
           { head: 'Held by', cell: (lock) => <Holders lock={lock} /> },
-          { head: 'Wait for it', align: 'end', cell: ({ waiting }) => <Count of={waiting} /> },
+          { head: 'Waiting', align: 'end', cell: ({ waiting }) => <Count of={waiting} /> },
           { head: 'Actions', cell: (lock) => <ReleaseLink lock={lock} /> },
         ]}
       />
@@ -125,7 +125,7 @@ function Release({ lock: { name, holder, waiting, waiters } }: { lock: LockInspe
         <Stat label="Lease ends in">
           <Duration ms={remainingMs} />
         </Stat>
-        <Stat label="Wait for it">
+        <Stat label="Waiting for it">
           <Count of={waiting} />
         </Stat>
       </Stats>

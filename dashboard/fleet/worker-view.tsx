@@ -1,21 +1,18 @@
 /** One worker process: how it is, what it works on, and what it runs. */
 import type { WorkerInfo } from 'millrace';
-import { Badge, Empty, Notice, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
+import { Back, Badge, Empty, Notice, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { segment } from './links.ts';
 import { Busy, JOB_COLUMNS, Lateness, Memory, Seen, State } from './worker-cells.tsx';
 
 export function WorkerView({ worker }: { worker: WorkerInfo }) {
   const { host, pid, state, appVersion, millrace, node, startedAt, queues, consumers, running } = worker;
-  const { path } = useView();
   return (
     <>
       <h2>
         {host} {pid}
       </h2>
-      <p>
-        <a href={path('/fleet')}>All workers</a>
-      </p>
+      <Back to="/fleet">All workers</Back>
       {state === 'silent' && (
         <Notice tone="bad">
           It has not been heard of for three heartbeats: it was killed, is frozen, or cannot reach Redis. What it ran is
@@ -35,7 +32,7 @@ export function WorkerView({ worker }: { worker: WorkerInfo }) {
         <Stat label="Memory">
           <Memory worker={worker} />
         </Stat>
-        <Stat label="Heard of">
+        <Stat label="Last heard of">
           <Seen worker={worker} />
         </Stat>
         <Stat label="Running since">
@@ -43,7 +40,9 @@ export function WorkerView({ worker }: { worker: WorkerInfo }) {
         </Stat>
       </Stats>
       <p>
-        {appVersion === undefined ? 'Nobody told which version of your application it is.' : `Version ${appVersion}.`}{' '}
+        {appVersion === undefined
+          ? 'The version of your application is not known: MILLRACE_APP_VERSION tells it.'
+          : `Version ${appVersion}.`}{' '}
         Millrace {millrace} on Node {node}.
       </p>
       <Panel title="Works on">

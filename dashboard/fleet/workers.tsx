@@ -4,8 +4,10 @@ import type { WorkerInfo } from 'millrace';
 import type { Desk } from '../desk.ts';
 import { LiveCount, LivePart } from '../live/marks.tsx';
 import { Button, Count, Field, Form, Notice, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
+import { useView } from '../view/context.ts';
 import { query } from '../view/input.ts';
 import { refusePage } from '../view/refuse.tsx';
+import { segment } from './links.ts';
 import { partOf, PartPager, type Part } from './part.tsx';
 import { renderFleet } from './tabs.tsx';
 import { Busy, busyOf, JOB_COLUMNS, lastTaken, Lateness, Memory, ProcessName, Seen, State } from './worker-cells.tsx';
@@ -54,7 +56,7 @@ function Workers({ all, part, text }: { all: readonly WorkerInfo[]; part: Part<W
         <Stat label="Silent">
           <LiveCount name="workers:silent" of={count('silent')} />
         </Stat>
-        <Stat label="Jobs and entries at work">
+        <Stat label="Jobs and entries they work on">
           <LiveCount name="workers:active" of={heard.reduce((sum, worker) => sum + busyOf(worker).active, 0)} />
         </Stat>
       </Stats>
@@ -79,8 +81,8 @@ function WorkerTable({ workers, isNone }: { workers: readonly WorkerInfo[]; isNo
       rowKey={({ id }) => id}
       empty={
         isNone
-          ? 'No worker has been heard of. Start one with `millrace work`, or with platform.work() in your own process.'
-          : 'No process is about this.'
+          ? 'No worker has been heard of. Start one with `millrace worker FILE`, or with platform.work() in your own process.'
+          : 'No process has this in its host, version, queues or streams.'
       }
       columns={[
         { head: 'Process', isTitle: true, cell: (worker) => <ProcessName worker={worker} /> },
@@ -88,24 +90,27 @@ function WorkerTable({ workers, isNone }: { workers: readonly WorkerInfo[]; isNo
         { head: 'Version', cell: ({ appVersion }) => appVersion ?? <Count of={undefined} /> },
         { head: 'Works on', cell: (worker) => <Places worker={worker} /> },
         { head: 'Busy', align: 'end', cell: (worker) => <Busy worker={worker} /> },
-        { head: 'Loop late by', align: 'end', cell: (worker) => <Lateness worker={worker} /> },
+        { head: 'Event loop late by', align: 'end', cell: (worker) => <Lateness worker={worker} /> },
         { head: 'Memory', align: 'end', cell: (worker) => <Memory worker={worker} /> },
         { head: 'Last job taken', cell: ({ queues }) => <Time at={lastTaken(queues)} /> },
-        { head: 'Heard of', cell: (worker) => <Seen worker={worker} /> },
+        { head: 'Last heard of', cell: (worker) => <Seen worker={worker} /> },
       ]}
     />
   );
 }
 
 function Places({ worker: { queues, consumers } }: { worker: WorkerInfo }) {
+  const { path } = useView();
   return (
     <ul class="lines">
       {queues.map(({ name }) => (
-        <li key={name}>{name}</li>
+        <li key={name}>
+          <a href={path(`/queues/queue/${segment(name)}`)}>{name}</a>
+        </li>
       ))}
       {consumers.map(({ stream, group }) => (
         <li key={`${stream} ${group}`}>
-          {stream} <span class="hint">as {group}</span>
+          <a href={path(`/streams/${segment(stream)}`)}>{stream}</a> <span class="hint">as {group}</span>
         </li>
       ))}
     </ul>

@@ -1,7 +1,7 @@
 /** Attempts at a job, each with its error and what it logged; shown of jobs and of dead letters alike. */
 import type { AttemptRecord } from 'millrace';
 import { Stack } from '../dead-letters/stack.tsx';
-import { Badge, CodeBlock, Duration, Panel, Time } from '../view/components.tsx';
+import { Badge, CodeBlock, Duration, Empty, Panel, Time } from '../view/components.tsx';
 import type { Tone } from '../view/values.tsx';
 
 const TONES: Readonly<Record<AttemptRecord['outcome'], Tone>> = {
@@ -17,21 +17,34 @@ const TONES: Readonly<Record<AttemptRecord['outcome'], Tone>> = {
 /** More would make a page that nobody reads; a history keeps how it began and how it ended anyway. */
 const MOST_SHOWN = 60;
 
-export function Attempts({ attempts, omitted = 0 }: { attempts: readonly AttemptRecord[]; omitted?: number }) {
+/** `shownStack` stands on the page already: where the last attempt has the same one, it is folded. */
+export function Attempts({
+  attempts,
+  omitted = 0,
+  shownStack,
+}: {
+  attempts: readonly AttemptRecord[];
+  omitted?: number;
+  shownStack?: string;
+}) {
   const shown = attempts.slice(-MOST_SHOWN);
   const left = omitted + attempts.length - shown.length;
   return (
-    <Panel title="Attempts">
+    <Panel title="Attempts that did not succeed">
       {left > 0 && <p class="hint">{left} earlier attempts are not shown.</p>}
-      {shown.length === 0 && <p class="empty">No attempt has failed.</p>}
+      {shown.length === 0 && <Empty>There is none.</Empty>}
       {shown.map((attempt, index) => (
-        <Attempt key={index} attempt={attempt} isLast={index === shown.length - 1} />
+        <Attempt
+          key={index}
+          attempt={attempt}
+          isOpen={index === shown.length - 1 && attempt.error?.stack !== shownStack}
+        />
       ))}
     </Panel>
   );
 }
 
-function Attempt({ attempt: record, isLast }: { attempt: AttemptRecord; isLast: boolean }) {
+function Attempt({ attempt: record, isOpen }: { attempt: AttemptRecord; isOpen: boolean }) {
   const { attempt, since, outcome, startedAt, endedAt, worker, version, error, log } = record;
   const number = since === undefined ? `${attempt === 0 ? '' : attempt}` : `${since} to ${attempt}`;
   return (
@@ -55,7 +68,7 @@ function Attempt({ attempt: record, isLast }: { attempt: AttemptRecord; isLast: 
         {error && <dt>Error</dt>}
         {error && <dd>{`${error.name}${error.code === undefined ? '' : ` (${error.code})`}: ${error.message}`}</dd>}
       </dl>
-      {error && <Stack text={error.stack} open={isLast} />}
+      {error && <Stack text={error.stack} open={isOpen} />}
       {log.length > 0 && <CodeBlock label="Log" text={log.join('\n')} />}
     </article>
   );

@@ -40,8 +40,11 @@ export interface KnownSecrets {
 export interface ContractList extends KnownSecrets {
   /** By name, the newest version first. */
   readonly all: readonly ListedContract[];
-  /** The newest version, or the one that is asked for. What was told and makes no contract is as if nobody had told it. */
-  named(name: string, version?: number): KnownContract | undefined;
+  /**
+   * The newest version, or the one that is asked for; of several of one name the one of the queue, if there is one. What was told and makes no
+   * contract is as if nobody had told it.
+   */
+  named(name: string, which?: { version?: number | undefined; queue?: string | undefined }): KnownContract | undefined;
 }
 
 /** Asks Redis for no more than the secrets: what a list needs. @throws MillraceError when it cannot be asked */
@@ -60,8 +63,8 @@ export async function listSecrets({
 export async function listContracts(desk: Pick<Desk, 'platform' | 'contracts'>): Promise<ContractList> {
   const { platform, contracts } = desk;
   const [told, secrets] = await Promise.all([platform.jobs.contracts(), listSecrets(desk)]);
-  const isOwn = ({ name, version }: ContractInfo): boolean =>
-    contracts.some((one) => one.name === name && one.version === version);
+  const isOwn = ({ name, version, queue }: ContractInfo): boolean =>
+    contracts.some((one) => one.name === name && one.version === version && one.queue === queue);
   // A schema is made and read for the contract that is used, and for no other.
   const all = [
     ...contracts.map((contract) => ({ facts: factsOf(contract), make: () => ownContract(contract) })),
@@ -70,8 +73,12 @@ export async function listContracts(desk: Pick<Desk, 'platform' | 'contracts'>):
   return {
     ...secrets,
     all: all.map(({ facts }) => facts),
-    named: (name, version) =>
-      all.find(({ facts }) => facts.name === name && (version === undefined || facts.version === version))?.make(),
+    named(name, { version, queue } = {}) {
+      const meant = all.filter(
+        ({ facts }) => facts.name === name && (version === undefined || facts.version === version),
+      );
+      return (meant.find(({ facts }) => facts.queue === queue) ?? meant[0])?.make();
+    },
   };
 }
 

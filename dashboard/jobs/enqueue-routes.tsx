@@ -4,13 +4,14 @@ import type { Response, Router } from 'express';
 import { isMillraceError, maskSecrets, toMs, type Enqueued, type EnqueueOptions, type JobInfo } from 'millrace';
 import { needs } from '../access/roles.ts';
 import { viewOf, type Desk } from '../desk.ts';
-import { ActionForm, Empty, Table } from '../view/components.tsx';
+import { ActionForm, Back, Empty, Table } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { field, query } from '../view/input.ts';
 import { refusePage } from '../view/refuse.tsx';
 import { render } from '../view/render.ts';
 import { listContracts, type KnownContract, type ListedContract } from './contracts.ts';
 import { EnqueueForm, type EnqueueParts } from './enqueue-form.tsx';
+import { enqueuePath } from './enqueue-path.ts';
 import { faultsOf } from './faults.tsx';
 import { fieldAt, fieldsOf, inputOf, presetTexts, textsOf, WHOLE, type InputField } from './schema-fields.ts';
 import { editableText, LONGEST_EDITED, restoreSecrets } from './secret-fields.ts';
@@ -24,8 +25,9 @@ export function addEnqueue(router: Router, desk: Desk): void {
   router.get('/enqueue', needs('operator'), async (request, response) => {
     const contracts = await listContracts(desk);
     const name = query(request, 'contract');
-    if (name === '') return show(response, 'Enqueue', <Choice contracts={contracts.all} />);
-    const contract = contracts.named(name, Number(query(request, 'version')) || undefined);
+    if (name === '') return show(response, 'Enqueue a job', <Choice contracts={contracts.all} />);
+    const version = Number(query(request, 'version')) || undefined;
+    const contract = contracts.named(name, { version, queue: query(request, 'queue') });
     if (!contract) return refusePage(response, 404, NO_CONTRACT);
     const isJson = query(request, 'as') === 'json';
     const fields = isJson ? [WHOLE] : fieldsOf(contract.inputSchema);
@@ -37,13 +39,14 @@ export function addEnqueue(router: Router, desk: Desk): void {
     const texts = original ? textsOf(fields, maskSecrets(original.input, secrets)) : presetTexts(fields);
     const copyOf = original?.id ?? '';
     const shown = { contract, fields, texts, faults: {}, copyOf, isJson, hasSecrets: secrets.length > 0 };
-    show(response, 'Enqueue', <EnqueueForm {...shown} submission={randomUUID()} />);
+    show(response, 'Enqueue a job', <EnqueueForm {...shown} submission={randomUUID()} />);
   });
 
   router.post('/enqueue', async (request, response) => {
     const contracts = await listContracts(desk);
     const name = field(request, 'contract');
-    const contract = contracts.named(name, Number(field(request, 'version')));
+    const version = Number(field(request, 'version'));
+    const contract = contracts.named(name, { version, queue: field(request, 'queue') });
     if (!contract) return refusePage(response, 404, NO_CONTRACT);
     const original = await originalOf(desk, field(request, 'copy'), name);
     if (original === null) return refusePage(response, 404, NO_JOB);
@@ -72,13 +75,13 @@ export function addEnqueue(router: Router, desk: Desk): void {
       isJson,
       hasSecrets: secrets.length > 0,
     };
-    show(response, 'Enqueue', <EnqueueForm {...parts} />, 422);
+    show(response, 'Enqueue a job', <EnqueueForm {...parts} />, 422);
   });
 
   router.post('/:id/copy', async (request, response) => {
     const original = await originalOf(desk, request.params.id);
     if (!original) return refusePage(response, 404, NO_JOB);
-    const contract = (await listContracts(desk)).named(original.name, original.version);
+    const contract = (await listContracts(desk)).named(original.name, original);
     if (!contract) return refusePage(response, 404, NO_CONTRACT);
     const done = await enqueue(desk, contract, original.input, {}, field(request, 'submission'));
     if ('id' in done) return added(desk, response, contract, done, `a copy of ${original.id}`);
@@ -179,25 +182,24 @@ function Choice({ contracts }: { contracts: readonly ListedContract[] }) {
   const { path } = useView();
   if (contracts.length === 0) return <Empty>No worker has told of a contract yet.</Empty>;
   return (
-    <Table
-      label="Contracts"
-      rows={contracts}
-      rowKey={({ name, queue, version }) => `${name} ${queue} ${version}`}
-      columns={[
-        {
-          head: 'Contract',
-          isTitle: true,
-          cell: ({ name, version }) => (
-            <a href={path(`/jobs/enqueue?${new URLSearchParams({ contract: name, version: String(version) })}`)}>
-              {name}
-            </a>
-          ),
-        },
-        { head: 'Version', align: 'end', cell: ({ version }) => version },
-        { head: 'Queue', cell: ({ queue }) => queue },
-        { head: 'Attempts', align: 'end', cell: ({ attempts }) => attempts },
-      ]}
-    />
+    <>
+      <Back to="/jobs">All jobs</Back>
+      <Table
+        label="Contracts"
+        rows={contracts}
+        rowKey={({ name, queue, version }) => `${name} ${queue} ${version}`}
+        columns={[
+          {
+            head: 'Contract',
+            isTitle: true,
+            cell: (contract) => <a href={path(enqueuePath(contract))}>{contract.name}</a>,
+          },
+          { head: 'Version', align: 'end', cell: ({ version }) => version },
+          { head: 'Queue', cell: ({ queue }) => queue },
+          { head: 'Attempts', align: 'end', cell: ({ attempts }) => attempts },
+        ]}
+      />
+    </>
   );
 }
 

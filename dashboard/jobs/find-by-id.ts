@@ -1,13 +1,11 @@
 /**
  * Where a job or a dead letter is shown, by its id.
  *
- * Nothing tells the queue of an id, so that each queue is asked. A dead letter bears the id of its job and the number of its life: one command
- * asks a queue for all of them. Ids that are not there are the dear ones, so that a user may ask for so many of them a minute.
+ * Nothing tells the queue of an id, so that each queue is asked. Ids that are not there are the dear ones, so that a user may ask for so many of
+ * them a minute.
  */
 import { systemClock, type Clock, type JobInfo, type Platform } from 'millrace';
 
-/** A dead job is looked for under so many of its lives. */
-const LIVES_TRIED = 8;
 const MOST_MISSES = 30;
 const WINDOW_MS = 60_000;
 
@@ -31,11 +29,12 @@ export class IdFinder {
     const window = this.#windowOf(user);
     if (window.count >= MOST_MISSES) return 'too-many';
     window.count++; // Before the answer: many may ask at once.
-    const job = await this.#platform.jobs.get(id);
-    const letter = job ? undefined : await this.#letter(id);
-    if (job || letter !== undefined) window.count--;
+    const { jobs, deadLetters } = this.#platform;
+    const job = await jobs.get(id);
+    const letter = job ? undefined : await deadLetters.get(id);
+    if (job || letter) window.count--;
     if (job) return { job };
-    return letter === undefined ? 'none' : { letter };
+    return letter ? { letter: letter.id } : 'none';
   }
 
   #windowOf(user: string): { count: number; untilMs: number } {
@@ -45,26 +44,5 @@ export class IdFinder {
     const fresh = { count: 0, untilMs: nowMs + WINDOW_MS };
     this.#misses.set(user, fresh);
     return fresh;
-  }
-
-  /** The letter of that id, or the latest of the job of that id. */
-  async #letter(id: string): Promise<string | undefined> {
-    const { jobs, deadLetters, redis } = this.#platform;
-    const ids = [id, ...Array.from({ length: LIVES_TRIED }, (_, life) => `${id}~${life}`)];
-    const client = redis.commands();
-    const queues = await jobs.queues();
-    const counts = await Promise.all(
-      queues.map((queue) => {
-        const { dead } = jobs.bullmq(queue);
-        return client.exists(...ids.map((one) => dead.toKey(one)));
-      }),
-    );
-    // What is there may be another key of the queue.
-    const letters = await Promise.all(
-      queues
-        .filter((_queue, index) => counts[index] !== 0)
-        .flatMap((queue) => ids.map((one) => deadLetters.get(one, { queue }))),
-    );
-    return letters.findLast((letter) => letter !== undefined)?.id;
   }
 }

@@ -3,10 +3,5 @@ import { Json } from '../view/components.tsx';
 
 /** Mask secrets before. */
 export function Input({ value, hasSecrets }: { value: unknown; hasSecrets: boolean }) {
-  return (
-    <>
-      <Json label="Input" value={value} />
-      {hasSecrets && <p class="hint">What its contract calls secret is masked.</p>}
-    </>
-  );
+  return <Json label={hasSecrets ? 'Input, without what its contract calls secret' : 'Input'} value={value} />;
 }

@@ -1,11 +1,12 @@
 /** One job: every fact, its input and result, its attempts, and what can be done with it. */
 import type { JobInfo, JobState } from 'millrace';
-import { ActionForm, Badge, CodeBlock, Duration, Json, Panel, Time } from '../view/components.tsx';
+import { ActionForm, Back, Badge, CodeBlock, Duration, Json, Panel, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { Facts, type Fact } from '../view/facts.tsx';
 import type { Tone } from '../view/values.tsx';
 import { Attempts } from './attempts.tsx';
 import type { KnownContract } from './contracts.ts';
+import { enqueuePath } from './enqueue-path.ts';
 import { CopyButton } from './enqueue-routes.tsx';
 import type { Family } from './family.ts';
 import { Input } from './input.tsx';
@@ -37,10 +38,12 @@ const OPEN: ReadonlySet<JobState> = new Set(['waiting', 'delayed', 'prioritized'
 
 export function JobPage(parts: JobParts) {
   const { job, family, hasSecrets } = parts;
+  const { path } = useView();
   return (
     <>
+      <Back to="/jobs">All jobs</Back>
       <Panel title={job.name} actions={<Actions {...parts} />}>
-        <Facts of={factsOf(job)} />
+        <Facts of={factsOf(job, path)} />
         {(family.parent !== undefined || family.children.length > 0) && <FamilyList family={family} />}
       </Panel>
       <Input value={job.input} hasSecrets={hasSecrets} />
@@ -52,10 +55,9 @@ export function JobPage(parts: JobParts) {
   );
 }
 
-function Actions({ job: { id, name, state, version }, contract }: JobParts) {
+function Actions({ job: { id, state, version }, contract }: JobParts) {
   const { path, may } = useView();
   const to = `/jobs/${encodeURIComponent(id)}`;
-  const copy = new URLSearchParams({ contract: name, version: String(version), copy: id });
   return (
     <>
       {OPEN.has(state) && <ActionForm to={`${to}/cancel`} label="Cancel" tone="danger" confirm="Cancel the job?" />}
@@ -71,7 +73,7 @@ function Actions({ job: { id, name, state, version }, contract }: JobParts) {
         <>
           <CopyButton id={id} />
           {may('operator') && (
-            <a class="button" href={path(`/jobs/enqueue?${copy}`)}>
+            <a class="button" href={path(enqueuePath(contract, { copy: id }))}>
               Edit and enqueue
             </a>
           )}
@@ -81,13 +83,13 @@ function Actions({ job: { id, name, state, version }, contract }: JobParts) {
   );
 }
 
-function factsOf(job: JobInfo): Fact[] {
+function factsOf(job: JobInfo, path: (to: string) => string): Fact[] {
   const { id, state, queue, version, attemptsMade, attempts, enqueuedAt, startedAt, finishedAt, worker, reason } = job;
   const ranMs = startedAt !== undefined && finishedAt !== undefined ? finishedAt - startedAt : undefined;
   return [
     ['Id', id],
     ['State', <Badge tone={STATE_TONES[state]}>{state}</Badge>],
-    ['Queue', queue],
+    ['Queue', <a href={path(`/queues/queue/${encodeURIComponent(queue)}`)}>{queue}</a>],
     ['Version', version],
     ['Attempts', `${attemptsMade} of ${Math.max(1, attempts)}`],
     ['Enqueued', <Time at={enqueuedAt} />],

@@ -80,7 +80,7 @@ function addJob(router: Router, desk: Desk, finder: IdFinder): void {
       job: shownInfo(job, secrets),
       family,
       hasSecrets: secrets.length > 0,
-      contract: contracts.named(job.name, job.version),
+      contract: contracts.named(job.name, job),
     };
     render(response, viewOf(response), {
       title: `Job ${id}`,

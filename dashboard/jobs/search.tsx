@@ -3,7 +3,9 @@ import type { JobPage, JobSummary } from 'millrace';
 import { SEARCHABLE_STATES } from 'millrace';
 import { Badge, Bytes, Field, Form, Notice, Pager, Panel, Select, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
+import { countText } from '../live/texts.ts';
 import { Choice } from './choice.tsx';
+import { ContractName } from './contract-name.tsx';
 import { STATE_TONES } from './job.tsx';
 
 /** The fields of the filter. */
@@ -48,6 +50,7 @@ export function JobSearch(parts: SearchParts) {
 
 function Filter({ sought, queues, contracts }: SearchParts) {
   const any = { value: '', text: 'Any' };
+  const { path } = useView();
   return (
     <Form to="/jobs" method="get" kind="filter">
       <Choice label="Contract" name="contract" value={sought.contract} choices={contracts} />
@@ -57,6 +60,11 @@ function Filter({ sought, queues, contracts }: SearchParts) {
       <Field label="Before (UTC)" name="to" type="datetime-local" value={sought.to} />
       <Field label="Text in id or input" name="text" type="search" value={sought.text} />
       <button>Find</button>
+      {Object.values(sought).some((value) => value !== '') && (
+        <a class="button quiet" href={path('/jobs')}>
+          Clear
+        </a>
+      )}
     </Form>
   );
 }
@@ -73,13 +81,12 @@ function Found({ sought, page, isFirst }: SearchParts & { page: JobPage }) {
         empty={page.cursor === undefined ? 'No job matches.' : 'None among those that were looked at. Look further.'}
         columns={[
           { head: 'Job', isTitle: true, cell: link },
-          { head: 'Contract', cell: ({ name }) => name },
-          { head: 'Queue', cell: ({ queue }) => queue },
+          { head: 'Contract', cell: ({ name, queue }) => <ContractName name={name} queue={queue} /> },
           { head: 'State', cell: ({ state }) => <Badge tone={STATE_TONES[state]}>{state}</Badge> },
           { head: 'Attempts', align: 'end', cell: ({ attemptsMade, attempts }) => `${attemptsMade} of ${attempts}` },
           { head: 'Enqueued', cell: ({ enqueuedAt }) => <Time at={enqueuedAt} /> },
           { head: 'Size', align: 'end', cell: ({ inputBytes }) => <Bytes of={inputBytes} /> },
-          { head: 'Input', cell: ({ inputText }) => <code>{inputText}</code> },
+          { head: 'Input', isProse: true, cell: ({ inputText }) => <code>{inputText}</code> },
         ]}
       />
       <Pager
@@ -88,7 +95,7 @@ function Found({ sought, page, isFirst }: SearchParts & { page: JobPage }) {
         next={page.cursor === undefined ? undefined : searchLink(sought, page.cursor)}
         nextText={page.jobs.length === 0 ? 'Look further' : 'Older'}
       >
-        {`${page.scanned.toLocaleString('en-US')} looked at${page.cursor === undefined ? wholeText(page) : ''}`}
+        {`${page.jobs.length} shown, of ${countText(page.scanned)} that were looked at${page.cursor === undefined ? wholeText(page) : ''}`}
       </Pager>
     </Panel>
   );

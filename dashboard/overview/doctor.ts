@@ -2,10 +2,10 @@
 import { systemClock, type Platform, type Report } from 'millrace';
 
 const FRESH_MS = 300_000;
-/** A page does not wait for longer; the next one has it. */
+/** A page waits for the first report, and no longer than this; later ones come with the page after. */
 const WAIT_MS = 1_000;
 
-export class Doctor {
+export class DoctorReports {
   readonly #platform: Platform;
   #report: Report | undefined;
   #askedAtMs = Number.NEGATIVE_INFINITY;
@@ -22,6 +22,7 @@ export class Doctor {
       this.#askedAtMs = nowMs;
       this.#asking = this.#ask().finally(() => (this.#asking = undefined));
     }
+    if (this.#report) return this.#report;
     const stopWaiting = new AbortController();
     const waited = systemClock.sleep(WAIT_MS, { signal: stopWaiting.signal }).catch(() => undefined);
     await Promise.race([this.#asking, waited]);

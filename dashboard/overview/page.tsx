@@ -11,7 +11,8 @@ import { durationText } from '../live/texts.ts';
 import { Badge, Empty, Panel, Stat, Stats, Table, Time } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { render } from '../view/render.ts';
-import { Doctor } from './doctor.ts';
+import { Findings } from '../fleet/findings.tsx';
+import { DoctorReports } from './doctor.ts';
 import { QueueTable } from './queue-table.tsx';
 
 export const overviewPage: Page = {
@@ -21,7 +22,7 @@ export const overviewPage: Page = {
   needs: 'viewer',
   routes(router, desk) {
     const live = liveOf(desk);
-    const doctor = new Doctor(desk.platform);
+    const doctor = new DoctorReports(desk.platform);
     router.get('/', async (_request, response) => {
       const [snapshot, report] = await Promise.all([live.snapshot(), doctor.report()]);
       if (!snapshot) response.set('Refresh', '3');
@@ -70,7 +71,7 @@ function Overview({ snapshot, cells, report }: Shown) {
         </Panel>
       )}
       <Panel title="Doctor" actions={report && <span>{report.nodes.map(({ server }) => server).join(', ')}</span>}>
-        <Findings report={report} />
+        <Doctor report={report} />
       </Panel>
     </>
   );
@@ -85,13 +86,13 @@ function Figures({ snapshot: { totals, workerStates, alerts, streams } }: { snap
   const text = (name: string) => <Cell name={name} totals={totals} />;
   return (
     <Stats>
-      <Stat label="Waiting" to="/queues">
+      <Stat label="Waiting" to="/jobs?state=waiting">
         <LiveCount name="total:waiting" of={waiting} />
       </Stat>
       <Stat label="Running" to="/jobs?state=active">
         <LiveCount name="total:active" of={active} />
       </Stat>
-      <Stat label="Delayed" to="/queues">
+      <Stat label="Delayed" to="/jobs?state=delayed">
         <LiveCount name="total:delayed" of={delayed} />
       </Stat>
       <Stat label="Attempts a minute" to="/charts">
@@ -162,7 +163,7 @@ function Firing({ alerts }: { alerts: NonNullable<Snapshot['alerts']> }) {
           { head: 'Alert', isTitle: true, cell: ({ rule }) => rule },
           { head: 'Severity', cell: ({ severity }) => <Badge tone={TONES[severity]}>{severity}</Badge> },
           { head: 'Of what', cell: ({ subject }) => subject },
-          { head: 'What was found', cell: ({ text }) => text },
+          { head: 'What was found', isProse: true, cell: ({ text }) => text },
           { head: 'Since', cell: ({ since }) => <Time at={since} /> },
           {
             head: 'Acknowledged',
@@ -186,22 +187,7 @@ function FirstSteps() {
   );
 }
 
-const FINDING_TONES = { note: 'active', warning: 'waiting', error: 'failed' } as const;
-
-function Findings({ report }: { report: Report | undefined }) {
+function Doctor({ report }: { report: Report | undefined }) {
   if (!report) return <Empty>The doctor still looks at the server. Load the page again in a moment.</Empty>;
-  return (
-    <Table
-      label="What the doctor found"
-      rows={report.findings}
-      rowKey={({ id, found }) => `${id} ${found}`}
-      empty="Nothing is wrong with the server."
-      columns={[
-        { head: 'Severity', cell: ({ severity }) => <Badge tone={FINDING_TONES[severity]}>{severity}</Badge> },
-        { head: 'Found', isTitle: true, cell: ({ found }) => found },
-        { head: 'What it means', cell: ({ means }) => means },
-        { head: 'How to mend it', cell: ({ mend }) => mend },
-      ]}
-    />
-  );
+  return <Findings findings={report.findings} />;
 }

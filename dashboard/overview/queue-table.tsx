@@ -29,7 +29,7 @@ export function QueueTable({ snapshot: { queues, counts } }: { snapshot: Snapsho
     { head: 'Running', align: 'end', cell: count('active') },
     { head: 'Delayed', align: 'end', cell: count('delayed') },
     {
-      head: 'A minute',
+      head: 'Attempts a minute',
       align: 'end',
       cell: ({ name, perMinute }) => (
         <a href={path(`/charts/${encodeURIComponent(name)}`)}>
@@ -40,7 +40,7 @@ export function QueueTable({ snapshot: { queues, counts } }: { snapshot: Snapsho
       ),
     },
     {
-      head: 'Failed',
+      head: 'Of these failed',
       align: 'end',
       cell: ({ name, failedShare }) => (
         <LiveText name={`queue:${name}:failed-share`} isZero={failedShare === undefined || failedShare === 0}>
@@ -49,7 +49,7 @@ export function QueueTable({ snapshot: { queues, counts } }: { snapshot: Snapsho
       ),
     },
     {
-      head: 'Oldest',
+      head: 'Oldest waits for',
       align: 'end',
       cell: ({ name, oldestAgeMs }) => <LiveDuration name={`queue:${name}:oldest`} ms={oldestAgeMs} />,
     },

@@ -86,7 +86,7 @@ export class DeadLetterAdapter extends BullMQAdapter {
 
   override getMetrics(type: 'completed' | 'failed') {
     const { name, memo, platform } = this.#parts;
-    return memo.get(`${name} metrics ${type}`, () => lastHour(platform, { queue: name, isDead: true }, type));
+    return memo.get(`${name} dead metrics ${type}`, () => lastHour(platform, { queue: name, isDead: true }, type));
   }
 
   /** Nobody is to work on it, which is not worth a warning. */

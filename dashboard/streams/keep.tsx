@@ -3,6 +3,7 @@ import type { HeldBy, StreamContract, StreamInfo } from 'millrace';
 import { defineStream } from 'millrace';
 import { z } from 'zod';
 import type { Desk } from '../desk.ts';
+import { countText } from '../live/texts.ts';
 import { Time } from '../view/components.tsx';
 import { durationText } from '../view/values.tsx';
 
@@ -32,17 +33,15 @@ export function Keep({ info: { kind, keep } }: { info: StreamInfo }) {
 }
 
 function ruleText({ count, ageMs }: { count: number | undefined; ageMs: number | undefined }): string {
-  const bounds = [
-    count === undefined ? [] : `the newest ${count.toLocaleString('en-US')} are kept`,
-    ageMs === undefined ? [] : `they are kept for ${durationText(ageMs)}`,
-  ].flat();
-  if (bounds.length === 0) return 'Its contract sets no bound: entries are kept for ever.';
-  const last = bounds.length === 2 ? ' Whatever is beyond one of the two goes.' : '';
-  return `Of entries that all groups have finished, ${bounds.join(', and ')}.${last}`;
+  const of = 'Entries that all groups have finished are kept';
+  if (ageMs === undefined && count === undefined) return 'Its contract sets no bound: entries are kept for ever.';
+  if (ageMs === undefined) return `${of} as long as they are among the newest ${countText(count ?? 0)}.`;
+  const most = count === undefined ? '' : `, at most the newest ${countText(count)} of them`;
+  return `${of} for ${durationText(ageMs)}${most}.`;
 }
 
 function Held({ heldBy }: { heldBy: HeldBy | undefined }) {
-  if (!heldBy) return <>Nothing holds back what may go.</>;
+  if (!heldBy) return <>No group holds back what is beyond that.</>;
   const { group, why, id } = heldBy;
   if (why === 'absent')
     return (
@@ -50,11 +49,12 @@ function Held({ heldBy }: { heldBy: HeldBy | undefined }) {
         Nothing goes now: the contract names the group {group}, and nobody has made it yet. Start its consumer.
       </strong>
     );
-  const at = <Time at={Number.parseInt(id ?? '', 10)} />;
+  const at = Number.parseInt(id ?? '', 10);
   return (
     <strong>
       More are there now, because the group {group} has not {why === 'unread' ? 'read' : 'finished'} what was published{' '}
-      {at}.
+      {/* A group that has read nothing is at 0. */}
+      {at > 0 ? <Time at={at} /> : 'from the first entry on'}.
     </strong>
   );
 }

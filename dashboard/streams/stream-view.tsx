@@ -4,6 +4,7 @@ import { linkTo, segment } from '../fleet/links.ts';
 import { LiveCount, LivePart } from '../live/marks.tsx';
 import {
   ActionForm,
+  Back,
   Bytes,
   Count,
   Duration,
@@ -31,13 +32,10 @@ export interface StreamViewParts {
 
 export function StreamView({ info, newest, isTrimmable }: StreamViewParts) {
   const { name, kind, length, bytes, oldestAt, groups, missing, keep } = info;
-  const { path } = useView();
   const trim = isTrimmable && <ActionForm to={`/streams/${segment(name)}/trim`} label="Trim now" />;
   return (
     <>
-      <p>
-        <a href={path('/streams')}>All streams</a>
-      </p>
+      <Back to="/streams">All streams</Back>
       <Stats>
         <Stat label={kind === 'events' ? 'Events' : 'Entries'}>
           <LiveCount name={`stream:${name}:length`} of={length} />

@@ -2,5 +2,5 @@
 export { ActionForm, Button, CsrfField, Field, Form, Select, Textarea } from './forms.tsx';
 export { Badge, Bytes, Count, Duration, Time } from './values.tsx';
 export { CodeBlock, Json } from './json.tsx';
-export { Empty, Notice, Pager, Panel, Stat, Stats, Tabs } from './parts.tsx';
+export { Back, Empty, Notice, Pager, Panel, Stat, Stats, Tabs } from './parts.tsx';
 export { Table, type Column } from './table.tsx';

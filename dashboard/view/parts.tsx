@@ -39,6 +39,16 @@ export function Panel({
   );
 }
 
+/** The way back to the list that a page is of. */
+export function Back({ to, children }: { to: string; children: ComponentChildren }) {
+  const { path } = useView();
+  return (
+    <p class="back">
+      <a href={path(to)}>{children}</a>
+    </p>
+  );
+}
+
 /** Figures side by side. */
 export function Stats({ children }: { children: ComponentChildren }) {
   return <dl class="stats">{children}</dl>;

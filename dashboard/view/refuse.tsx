@@ -1,7 +1,7 @@
 /** Pages that say no: not found, not allowed, gone wrong. They tell what to do and give nothing away of the inside. */
 import type { Response } from 'express';
-import { viewIfAny } from '../desk.ts';
-import { Empty } from './parts.tsx';
+import { viewIfAny, type Page, type View } from '../desk.ts';
+import { Back, Empty } from './parts.tsx';
 import { render, renderDoor } from './render.ts';
 
 const GONE_WRONG = 'Something went wrong';
@@ -26,7 +26,20 @@ const TITLES: Readonly<Record<number, string>> = {
 export function refusePage(response: Response, status: number, text: string): void {
   const title = TITLES[status] ?? GONE_WRONG;
   const view = viewIfAny(response);
-  const body = <Empty>{text}</Empty>;
-  if (view) render(response, view, { title, active: '', status, body });
-  else renderDoor(response, { title, status, body });
+  if (!view) return renderDoor(response, { title, status, body: <Empty>{text}</Empty> });
+  const page = pageOf(view);
+  const body = (
+    <>
+      <Empty>{text}</Empty>
+      {page && <Back to={page.path}>{`Back to ${page.title}`}</Back>}
+    </>
+  );
+  render(response, view, { title, active: page?.path ?? '', status, body });
+}
+
+/** The page that the address belongs to, if whoever asks may read it. */
+function pageOf({ here, pages, may }: View): Page | undefined {
+  const belongs = ({ path }: Page): boolean => path === '/' || here === path || /^[/?]/.test(here.slice(path.length));
+  const under = pages.filter((page) => page.nav !== undefined && may(page.needs) && here.startsWith(page.path));
+  return under.filter(belongs).toSorted((one, other) => other.path.length - one.path.length)[0];
 }

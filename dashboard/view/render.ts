@@ -38,8 +38,11 @@ export function renderDoor(
   response: Response,
   { title, body, status = 200 }: Pick<Rendered, 'title' | 'body' | 'status'>,
 ): void {
-  const children = h('main', { id: 'content', class: 'door' }, h('h1', null, title), body);
-  send(response.status(status), frameOf(response), { title, scripts: [], styles: [], children });
+  const frame = frameOf(response);
+  const { environment } = frame;
+  const brand = h('p', { class: 'hint' }, environment === undefined ? 'Millrace' : `Millrace, ${environment}`);
+  const children = h('main', { id: 'content', class: 'door' }, brand, h('h1', null, title), body);
+  send(response.status(status), frame, { title, scripts: [], styles: [], children });
 }
 
 interface Sent {

@@ -10,6 +10,8 @@ export interface Column<Row> {
   cell: (row: Row) => ComponentChildren;
   /** Numbers stand at the end. */
   align?: 'end';
+  /** A text to be read: it has more of the width than others, and stands below its head on a phone. */
+  isProse?: boolean;
   /** The cell that names the row: a heading for screen readers, the title of the card on a phone. */
   isTitle?: boolean;
 }
@@ -55,15 +57,16 @@ export function Table<Row>({ label, rows, columns, rowKey, empty = 'Nothing is h
   );
 }
 
-function cellOf<Row>({ head, label, cell, align, isTitle = false }: Column<Row>, row: Row, index: number) {
+function cellOf<Row>({ head, label, cell, align, isProse, isTitle = false }: Column<Row>, row: Row, index: number) {
+  const kind = isProse ? 'prose' : align;
   if (isTitle)
     return (
-      <th key={index} scope="row" class={align}>
+      <th key={index} scope="row" class={kind}>
         {cell(row)}
       </th>
     );
   return (
-    <td key={index} class={align} data-label={label ?? (typeof head === 'string' ? head : undefined)}>
+    <td key={index} class={kind} data-label={label ?? (typeof head === 'string' ? head : undefined)}>
       {cell(row)}
     </td>
   );

@@ -138,7 +138,7 @@ describe('an operator', () => {
     await page.waitForURL('**/dead-letters?fingerprint=*');
     await tabTo(page, 'Redrive all that match');
     await page.keyboard.press('Enter');
-    await page.getByText('This gives back 12 of').waitFor();
+    await page.getByText('This sends 12 dead letters back').waitFor();
     expect(await findingsOf(page)).toEqual([]);
     await screenshot(page, 'redrive-preview');
     await tabTo(page, 'Start the redrive');

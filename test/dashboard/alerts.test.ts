@@ -100,6 +100,7 @@ describe('alerts', () => {
     await one.dashboard.stop();
     const page = await other.browserAs('viewer');
     await eventually(async () => expect((await page.get('/alerts')).body).toContain('fires (1)'));
+    expect((await page.get('/alerts')).body).toContain('<a href="/charts/email">queue email</a>');
     const before = (await platform.locks.inspect('dashboard.collector')).holder?.token;
     await drain();
     await eventually(() => expect(told()).toEqual(['firing queue email', 'resolved queue email']));

@@ -38,12 +38,12 @@ test('the first page is there while the clusters are counted, and a text is look
   const viewer = await browserAs('viewer');
   const first = await viewer.get('/dead-letters');
   expect(first.body.includes('Still counting')).toBe(true);
-  expect(shownIn(first.body)).toMatch(/^50 shown, 5\d looked at$/);
+  expect(shownIn(first.body)).toMatch(/^50 shown$/);
   const searched = await viewer.get('/dead-letters?text=nobody');
-  expect(shownIn(searched.body)).toMatch(/^0 shown, 1,0\d\d looked at$/);
+  expect(shownIn(searched.body)).toMatch(/^0 shown, of 1,0\d\d that were looked at$/);
   const [, next = ''] = /rel="next" href="([^"]+)"/.exec(searched.body) ?? [];
   const further = await viewer.get(next.replaceAll('&amp;', '&'));
-  expect(shownIn(further.body)).toMatch(/^0 shown, 1,0\d\d looked at$/);
+  expect(shownIn(further.body)).toMatch(/^0 shown, of 1,0\d\d that were looked at$/);
   expect(next).not.toBe(/rel="next" href="([^"]+)"/.exec(further.body)?.[1]);
 });
 
@@ -65,5 +65,5 @@ test('the first page comes within 300 ms, and pages take no memory that stays', 
 });
 
 function shownIn(body: string): string | undefined {
-  return /\d+ shown, [\d,]+ looked at/.exec(body)?.[0];
+  return /\d+ shown(?:, of [\d,]+ that were looked at)?/.exec(body)?.[0];
 }

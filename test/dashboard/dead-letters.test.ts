@@ -104,8 +104,15 @@ describe('dead letters', () => {
     const operator = await browserAs('operator');
     const preview = await operator.post('/dead-letters/act', { act: 'redrive', id: ids });
     expect(preview.status).toBe(200);
-    expect(preview.body).toContain('This gives back 2 of: 2 selected dead letters');
+    expect(preview.body).toContain('This sends 2 dead letters back');
     expect(await platformOf().deadLetters.get(ids[0] ?? '')).toBeDefined();
+    // Whoever leaves it, or has selected nothing, is where he was.
+    const filtered = { queue: 'billing', text: 'tim' };
+    const left = await operator.post('/dead-letters/act', { act: 'redrive', id: ids, ...filtered });
+    expect(left.body).toContain('href="/dead-letters?queue=billing&amp;text=tim">Leave it');
+    const none = await operator.post('/dead-letters/act', { act: 'redrive', ...filtered });
+    expect(none.headers.location).toBe('/dead-letters?queue=billing&text=tim');
+    expect((await operator.get('/dead-letters')).body).toContain('Select letters in the list first');
     const wrong = await operator.post('/dead-letters/act', { act: 'start-redrive', id: ids, limit: '0', rate: 'x' });
     expect(wrong.status).toBe(422);
     expect(wrong.body).toContain('Expected a whole number from 1');
@@ -129,7 +136,7 @@ describe('dead letters', () => {
     for (const act of ['discard', 'start-discard'])
       expect((await operator.post('/dead-letters/act', { act, ...form })).status).toBe(403);
     const confirm = await admin.post('/dead-letters/act', { act: 'discard', ...form });
-    expect(confirm.body).toContain('Discard 1 for good');
+    expect(confirm.body).toContain('Discard 1 dead letter for good');
     for (const bad of [{}, { all: 'yes', reason: 'no' }, { all: 'yes', from: 'soon' }])
       expect((await admin.post('/dead-letters/act', { act: 'start-discard', ...bad })).status).toBe(400);
     await ended(admin, await admin.post('/dead-letters/act', { act: 'start-discard', ...form }));

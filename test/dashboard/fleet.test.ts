@@ -75,7 +75,7 @@ describe('workers', () => {
     const detail = textOf((await user.get(worker)).body);
     expect(detail).toMatch(/clicks stats 0 of 3/);
     expect(detail).toContain(`${id} report.build report 1`);
-    expect((await user.get('/fleet?text=%3Cb%3E')).body).toContain('No process is about this.');
+    expect((await user.get('/fleet?text=%3Cb%3E')).body).toContain('No process has this in its host');
     expect((await user.get('/fleet?text=CLICKS')).body).toContain('as stats');
   });
 });
@@ -195,6 +195,75 @@ describe('rate limits', () => {
     expect((await (await opened.browserAs('viewer')).get('/fleet/limits?limiter=none')).body).toContain(
       'No such limiter',
     );
+  });
+});
+
+describe('a key of a rate limit', () => {
+  const FIELDS = { limiter: 'sign-in', key: 'eve <i>@home</i>' };
+
+  /** An app that has the limiter, and has refused the key; the dashboard's process has it not. */
+  async function refusing(): Promise<{ app: Platform; allowed: () => Promise<boolean> }> {
+    const app = own(await anotherPlatform());
+    const limiter = app.limits.limiter(FIELDS.limiter, { policies: [{ limit: 2, per: '1h' }] });
+    await limiter.reset(FIELDS.key);
+    for (let count = 0; count < 4; count++) await limiter.consume(FIELDS.key);
+    await app.limits.nearEdge(); // Tells of it.
+    return { app, allowed: async () => (await limiter.peek(FIELDS.key)).allowed };
+  }
+
+  test('is let in again by an operator who confirms it, which the audit tells', async () => {
+    const opened = await open();
+    const { allowed } = await refusing();
+    const operator = await opened.browserAs('operator');
+    const shown = (await operator.get('/fleet/limits?limiter=sign')).body;
+    expect(shown).toContain('All that eve &lt;i>@home&lt;/i> has used of sign-in is forgotten');
+    expect(shown).not.toContain('Unblock');
+    expect(await allowed()).toBe(false);
+    const answer = await operator.post('/fleet/limits/reset', { ...FIELDS, filter: 'sign', page: '1' });
+    expect(answer.headers.location).toBe('/fleet/limits?limiter=sign&page=1');
+    expect(await allowed()).toBe(true);
+    const after = textOf((await operator.get('/fleet/limits?limiter=sign')).body);
+    expect(after).toContain('What the key had used is forgotten');
+    expect(after).not.toContain('@home');
+    expect(await audited(opened, 'limit')).toMatch(/limit\.reset sign-in eve &lt;i>@home&lt;\/i> 1/);
+    await operator.post('/fleet/limits/reset', FIELDS);
+    expect((await operator.get('/fleet/limits')).body).toContain('Nothing has been heard of this key');
+    expect(await audited(opened, 'limit')).not.toMatch(/limit\.reset.*limit\.reset/);
+  });
+
+  test('that is blocked is unblocked, and what it took counts on', async () => {
+    const opened = await open();
+    const { app, allowed } = await refusing();
+    const limiter = app.limits.limiter(FIELDS.limiter, { policies: [{ limit: 2, per: '1h' }] });
+    await limiter.block(FIELDS.key, '1h');
+    await limiter.consume(FIELDS.key);
+    await app.limits.nearEdge();
+    const operator = await opened.browserAs('operator');
+    expect((await operator.get('/fleet/limits')).body).toContain(
+      'is let in again as far as the policies of sign-in go',
+    );
+    expect((await operator.post('/fleet/limits/unblock', FIELDS)).status).toBe(303);
+    expect((await limiter.peek(FIELDS.key)).policy).not.toBe('block');
+    expect(await allowed()).toBe(false);
+    expect(await audited(opened, 'limit.unblock')).toMatch(/limit\.unblock sign-in/);
+  });
+
+  test('is neither reset nor unblocked by a viewer, nor without the token of the page', async () => {
+    const opened = await open();
+    const { allowed } = await refusing();
+    const viewer = await opened.browserAs('viewer');
+    const shown = (await viewer.get('/fleet/limits')).body;
+    expect(shown).not.toContain('/fleet/limits/reset');
+    expect(shown).not.toContain('@home');
+    const operator = await opened.browserAs('operator');
+    for (const act of ['reset', 'unblock']) {
+      expect((await viewer.post(`/fleet/limits/${act}`, FIELDS)).status).toBe(403);
+      for (const token of ['', viewer.token, Array.from(operator.token).toReversed().join('')])
+        expect((await operator.post(`/fleet/limits/${act}`, { ...FIELDS, _csrf: token })).status).toBe(403);
+      expect((await operator.get(`/fleet/limits/${act}?${new URLSearchParams(FIELDS)}`)).status).toBe(405);
+      expect((await opened.browser().post(`/fleet/limits/${act}`, FIELDS)).headers.location).toMatch(/^\/sign-in/);
+    }
+    expect(await allowed()).toBe(false);
   });
 });
 

@@ -194,7 +194,9 @@ describe('what goes wrong', () => {
   test('a path that is not there is 404, a method that is not there 405, and HEAD is as GET', async () => {
     const { browserAs } = await open();
     const admin = await browserAs('admin');
-    expect((await admin.get('/nowhere')).status).toBe(404);
+    const none = await admin.get('/nowhere');
+    expect([none.status, none.body.includes('<a href="/">Back to Overview</a>')]).toEqual([404, true]);
+    expect((await admin.get('/jobs/none?x')).body).toContain('<a href="/jobs">Back to Jobs</a>');
     const head = await admin.ask('HEAD', '/');
     expect([head.status, head.body]).toEqual([200, '']);
     const refused = await admin.post('/audit');

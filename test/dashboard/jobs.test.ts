@@ -40,7 +40,7 @@ describe('jobs', () => {
     expect((await viewer.get('/jobs?id=nobody')).body).toContain('There is no job nobody');
     const found = await viewer.get('/jobs?contract=report.make&queue=reports&state=waiting&text=q3');
     expect(found.body).toContain(`/jobs/${id}`);
-    expect(found.body).toContain('looked at, all there are');
+    expect(found.body).toContain('that were looked at, all there are');
     expect(found.body).not.toContain('<script>alert');
     expect((await viewer.get('/jobs?state=no')).body).toContain('There is no such state');
     expect((await viewer.get('/jobs?queue=no')).body).toContain('There is no such queue');
@@ -141,6 +141,28 @@ describe('jobs', () => {
       card: { number: '42', owner: 'Ann' },
       currency: 'USD',
     });
+  });
+
+  test('of contracts of one name in two queues, the one that was chosen gives the queue, and a copy stays in its own', async () => {
+    const { jobs } = platformOf();
+    const [here, there] = ['north', 'south'].map((queue) => defineJob({ name: 'ship.it', queue, input: z.object({}) }));
+    await jobs.register([here, there] as JobContract[]);
+    const queueOf = async (location = ''): Promise<string | undefined> =>
+      (await jobs.get(location.replace('/jobs/', '')))?.queue;
+    for (const contracts of [[], [here], [there]]) {
+      const { browserAs } = await open({ contracts: contracts as JobContract[] });
+      const operator = await browserAs('operator');
+      const list = (await operator.get('/jobs/enqueue')).body.replaceAll('&amp;', '&');
+      for (const queue of ['north', 'south']) {
+        const link = `/jobs/enqueue?contract=ship.it&version=1&queue=${queue}`;
+        expect(list).toContain(`"${link}"`);
+        expect((await operator.get(link)).body).toContain(`ship.it, version 1, queue ${queue}`);
+        const added = await operator.post('/jobs/enqueue', { contract: 'ship.it', version: '1', queue, input: '{}' });
+        expect(await queueOf(added.headers.location)).toBe(queue);
+        const copied = await operator.post(`${added.headers.location}/copy`);
+        expect(await queueOf(copied.headers.location)).toBe(queue);
+      }
+    }
   });
 
   test('a copy keeps secrets that nobody has seen', async () => {

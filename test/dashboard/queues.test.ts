@@ -204,9 +204,11 @@ describe('what is shown', () => {
   test('charts are drawn from the history of the platform', async () => {
     const { browserAs, platform } = await open();
     const viewer = await browserAs('viewer');
-    const { queue, worker } = await brokenQueue(platform, 2);
-    // What it has counted is in the history then.
-    await worker.stop();
+    const { queue, contract, state, worker } = await brokenQueue(platform, 2);
+    state.isBroken = false;
+    await platform.jobs.enqueue(contract, { n: 7, key: 'very-secret-7' });
+    await eventually(() => expect(state.ran).toEqual([7]));
+    await worker.stop(); // What it has counted is in the history then.
     const now = await platform.redis.commands().time();
     const nowMs = Number(now[0]) * 1_000;
     const range = `from=${nowMs - 86_400_000}&to=${nowMs + 60_000}`;
@@ -226,10 +228,12 @@ describe('what is shown', () => {
       `/metrics/latency?${range}&metric=runtime&granularity=range&queue=${queue}`,
     );
     const times = { 50: expect.any(Number), 95: expect.any(Number), 99: expect.any(Number) };
-    expect(body).toMatchObject([{ count: 2, values: times }]);
-    expect((await api(viewer, 'GET', `/queues/${queue}/metrics`)).body).toMatchObject({
-      failed: { meta: { count: 2 } },
-    });
+    expect(body).toMatchObject([{ count: 3, values: times }]);
+    // One after the other: what is kept of the first must not answer for the second.
+    for (const [of, count] of Object.entries({ '(jobs)': 1, dead: 0 })) {
+      const told = { completed: { meta: { count } }, failed: { meta: { count: 2 } } };
+      expect((await api(viewer, 'GET', `/queues/${queue}.${of}/metrics`)).body).toMatchObject(told);
+    }
     expect((await api(viewer, 'GET', `/metrics/history?from=0&to=${nowMs}`)).status).toBe(200);
   });
 });

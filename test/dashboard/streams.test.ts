@@ -89,8 +89,8 @@ describe('a stream', () => {
     expect(body).not.toContain('<b>search');
     expect(body).not.toContain('<i>someone');
     const text = textOf(body);
-    expect(text).toContain('the newest 2 are kept, and they are kept for 1 d');
-    expect(text).toMatch(/More are there now, because the group \S+ has not (read|finished)/);
+    expect(text).toContain('are kept for 1 d, at most the newest 2 of them');
+    expect(text).toContain('because the group billing has not read what was published from the first entry on');
     expect(text).toContain('billing nobody consumes it');
     expect(text).toMatch(/&lt;i>someone&lt;\/i> &lt;b>search&lt;\/b> gone 1/);
     expect(body).toContain(`href="/dead-letters/streams/${stream.name}/billing"`);

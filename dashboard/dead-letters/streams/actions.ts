@@ -5,6 +5,7 @@ import { viewOf } from '../../desk.ts';
 import { field, fields } from '../../view/input.ts';
 import { refusePage } from '../../view/refuse.tsx';
 import type { ActionParts } from '../actions.tsx';
+import { lettersText } from '../filter.ts';
 import { actionOf, auditEnd } from '../operation-audit.ts';
 import { takesAdmin, type Plan } from '../operation.ts';
 import { ENTRY_ID, filterBy, groupOf, groupPath, type Group } from './group.ts';
@@ -23,7 +24,12 @@ export function addStreamActions(router: Router, parts: ActionParts): void {
     const found = await groupOf(parts.desk, request, response);
     if (!found) return refusePage(response, 404, 'There is no such group.');
     const target = targetBy(request);
-    if (target === undefined) return refusePage(response, 400, 'No letter was selected.');
+    if (target === undefined && field(request, 'all') === 'yes')
+      return refusePage(response, 400, 'There is no such reason.');
+    if (target === undefined) {
+      const text = 'Select letters in the list first.';
+      return parts.desk.redirect(response, groupPath(found.stream, found.group), { tone: 'bad', text });
+    }
     const meant: Meant = { kind, target: target as Plan['target'] };
     if (takesAdmin(meant) && !viewOf(response).may('admin'))
       return refusePage(response, 403, 'Discarding all that match takes the role admin.');
@@ -59,7 +65,7 @@ async function actOnOne(
   const what = kind === 'redrive' ? 'redriven' : 'discarded';
   desk.redirect(response, groupPath(stream, group), {
     tone: count > 0 ? 'good' : 'plain',
-    text: `${count} ${what}.`,
+    text: count > 0 ? `The dead letter is ${what}.` : 'It was not there any more.',
   });
 }
 
@@ -78,7 +84,7 @@ async function start(
 }
 
 function inWords(of: string, target: Target): string {
-  if (Array.isArray(target)) return `${target.length} selected dead letters of ${of}`;
+  if (Array.isArray(target)) return `${target.length} selected ${lettersText(target.length)} of ${of}`;
   const said = Object.entries(target).map(([name, value]) => `${name} ${String(value)}`);
   return said.length === 0 ? `all dead letters of ${of}` : `dead letters of ${of} with ${said.join(', ')}`;
 }

@@ -2,6 +2,7 @@
 import type { StreamDeadLetter, StreamLetterFilter } from 'millrace';
 import {
   ActionForm,
+  Back,
   Badge,
   Button,
   Count,
@@ -39,11 +40,10 @@ export function GroupList({ rows, leftOut }: { rows: readonly GroupRow[]; leftOu
         empty="No stream has a group."
         columns={[
           {
-            head: 'Stream',
+            head: 'Stream and group',
             isTitle: true,
-            cell: ({ stream, group }) => <a href={path(groupPath(stream, group))}>{stream}</a>,
+            cell: ({ stream, group }) => <a href={path(groupPath(stream, group))}>{`${stream}, ${group}`}</a>,
           },
-          { head: 'Group', cell: ({ group }) => group },
           { head: 'Dead letters', align: 'end', cell: ({ deadLetters }) => <Count of={deadLetters} /> },
         ]}
       />
@@ -93,6 +93,15 @@ export function GroupLetters({
             <Form to={`${to}/redrive`} id={SELECTION} needs="operator">
               <Button>Redrive selected</Button>
             </Form>
+            {may('operator') && (
+              <details class="confirm">
+                <summary class="button danger">Discard selected</summary>
+                <p>Remove the selected letters for good? This cannot be taken back.</p>
+                <button class="danger" form={SELECTION} formaction={path(`${to}/discard`)}>
+                  Discard selected
+                </button>
+              </details>
+            )}
             <ActionForm
               to={`${to}/redrive`}
               fields={{ all: 'yes', ...Object.fromEntries(said) }}
@@ -118,11 +127,19 @@ export function GroupLetters({
           columns={[
             ...(may('operator') ? [{ head: <span class="unseen">Select</span>, label: 'Select', cell: box }] : []),
             { head: 'Died', cell: ({ diedAt }) => <Time at={diedAt} /> },
-            { head: 'Letter', isTitle: true, cell: ({ id }) => <a href={path(`${to}/${id}`)}>{id}</a> },
-            { head: 'Entry', cell: ({ entryId }) => entryId },
+            {
+              head: 'Letter',
+              isTitle: true,
+              cell: ({ id }) => (
+                <a class="number" href={path(`${to}/${id}`)}>
+                  {id}
+                </a>
+              ),
+            },
+            { head: 'Entry', cell: ({ entryId }) => <span class="number">{entryId}</span> },
             { head: 'Reason', cell: ({ reason }) => <Badge tone="failed">{reason}</Badge> },
             { head: 'Attempts', align: 'end', cell: ({ attempts }) => <Count of={attempts} /> },
-            { head: 'Error', cell: ({ error }) => `${error.name}: ${error.message.slice(0, 300)}` },
+            { head: 'Error', isProse: true, cell: ({ error }) => `${error.name}: ${error.message.slice(0, 300)}` },
           ]}
         />
         <Pager
@@ -143,6 +160,7 @@ function more(cursor: string | undefined): Array<[string, string]> {
 export function StreamLetter({ letter }: { letter: StreamDeadLetter }) {
   return (
     <>
+      <Back to={groupPath(letter.stream, letter.group)}>{`All dead letters of ${letter.stream}, ${letter.group}`}</Back>
       <LetterHead
         letter={letter}
         to={groupPath(letter.stream, letter.group)}
@@ -159,7 +177,7 @@ export function StreamLetter({ letter }: { letter: StreamDeadLetter }) {
       </LetterHead>
       <Panel title="Entry">
         <Json label="Data" value={letter.data} />
-        <Json label="Headers" value={letter.headers} />
+        {Object.keys(letter.headers).length > 0 && <Json label="Headers" value={letter.headers} />}
       </Panel>
       <Panel title="Error">
         <Stack text={letter.error.stack} />
