@@ -16,7 +16,7 @@ export async function buildForWorkers(): Promise<string> {
   for (const name of ['lua', 'package.json']) await symlink(new URL(name, ROOT), new URL(name, BUILD));
   const out = new URL('dist/', BUILD);
   const tsc = fileURLToPath(new URL('node_modules/.bin/tsc', ROOT));
-  const project = fileURLToPath(new URL('src/tsconfig.json', ROOT));
+  const project = fileURLToPath(new URL('src/tsconfig.build.json', ROOT));
   const asPublished = ['--removeComments', '--declaration', 'false', '--sourceMap', 'false'];
   await run(tsc, ['--project', project, '--outDir', fileURLToPath(out), ...asPublished, '--noCheck']);
   return out.href;

@@ -43,7 +43,6 @@ export function DeadLetterList(parts: ListParts) {
 
 function FilterForm({ asked, faults, queues }: ListParts) {
   const { path } = useView();
-  const isFiltered = FIELDS.some((name) => asked[name] !== '');
   return (
     <Form to="/dead-letters" method="get" kind="filter">
       <Choice label="Queue" name="queue" value={asked.queue} choices={queues} />
@@ -60,13 +59,17 @@ function FilterForm({ asked, faults, queues }: ListParts) {
       <Field label="Text in id, error or input" name="text" type="search" value={asked.text} />
       {asked.fingerprint !== '' && <Field label="Cluster" name="fingerprint" value={asked.fingerprint} />}
       <button>Filter</button>
-      {isFiltered && (
+      {isFiltered(asked) && (
         <a class="button quiet" href={path('/dead-letters')}>
           Clear
         </a>
       )}
     </Form>
   );
+}
+
+function isFiltered(asked: Asked): boolean {
+  return FIELDS.some((name) => asked[name] !== '');
 }
 
 /** Times and texts are of letters, not of clusters. */
@@ -98,7 +101,7 @@ function Clusters({ asked, counted, clusters: { shown, count: all } }: ListParts
         label="Clusters"
         rows={shown}
         rowKey={({ fingerprint }) => fingerprint}
-        empty={counted.at === undefined ? 'None was counted yet.' : 'No cluster matches.'}
+        empty={emptyClusters(asked, counted)}
         columns={[
           { head: 'Failure', isTitle: true, isProse: true, cell: link },
           {
@@ -129,6 +132,11 @@ function Clusters({ asked, counted, clusters: { shown, count: all } }: ListParts
   );
 }
 
+function emptyClusters(asked: Asked, { at }: Counted): string {
+  if (at === undefined) return 'None was counted yet.';
+  return isFiltered(asked) ? 'No cluster matches.' : 'There is none, as there is no dead letter.';
+}
+
 function Share({ of: count, in: all }: { of: number; in: number }) {
   if (all === 0) return null;
   const percent = (count * 100) / all;
@@ -144,15 +152,18 @@ function box({ id }: DeadLetter) {
 function Letters({ asked, page, isFirst }: { asked: Asked; page: DeadLetterPage; isFirst: boolean }) {
   const { may } = useView();
   const mayAct = may('operator');
+  const isNone = page.letters.length === 0 && page.cursor === undefined;
   return (
-    <Panel title="Letters" actions={mayAct && <Actions asked={asked} />}>
+    <Panel title="Letters" actions={mayAct && !isNone && <Actions asked={asked} />}>
       <Table
         label="Letters"
         rows={page.letters}
         rowKey={({ id }) => id}
         empty={
-          page.cursor === undefined
-            ? 'No dead letter matches.'
+          isNone
+            ? isFiltered(asked)
+              ? 'No dead letter matches.'
+              : 'There is no dead letter: no job has failed for good.'
             : 'None among those that were looked at; there are more.'
         }
         columns={[

@@ -68,7 +68,7 @@ function Workers({ all, part, text }: { all: readonly WorkerInfo[]; part: Part<W
         <WorkerTable workers={part.rows} isNone={all.length === 0} />
       </LivePart>
       <PartPager part={part} of="processes" path="/fleet" parameters={{ text }} />
-      <RunningNow workers={part.rows} />
+      {part.rows.length > 0 && <RunningNow workers={part.rows} />}
     </>
   );
 }

@@ -4,7 +4,7 @@ import type { Response, Router } from 'express';
 import { isMillraceError, maskSecrets, toMs, type Enqueued, type EnqueueOptions, type JobInfo } from 'millrace';
 import { needs } from '../access/roles.ts';
 import { viewOf, type Desk } from '../desk.ts';
-import { ActionForm, Back, Empty, Table } from '../view/components.tsx';
+import { ActionForm, Back, Table } from '../view/components.tsx';
 import { useView } from '../view/context.ts';
 import { field, query } from '../view/input.ts';
 import { refusePage } from '../view/refuse.tsx';
@@ -180,7 +180,6 @@ function placed(fields: readonly InputField[], faults: Faults): Record<string, s
 
 function Choice({ contracts }: { contracts: readonly ListedContract[] }) {
   const { path } = useView();
-  if (contracts.length === 0) return <Empty>No worker has told of a contract yet.</Empty>;
   return (
     <>
       <Back to="/jobs">All jobs</Back>
@@ -188,6 +187,7 @@ function Choice({ contracts }: { contracts: readonly ListedContract[] }) {
         label="Contracts"
         rows={contracts}
         rowKey={({ name, queue, version }) => `${name} ${queue} ${version}`}
+        empty="No contract is known yet: a worker tells those of its handlers when it starts."
         columns={[
           {
             head: 'Contract',

@@ -60,7 +60,7 @@ function Filter({ sought, queues, contracts }: SearchParts) {
       <Field label="Before (UTC)" name="to" type="datetime-local" value={sought.to} />
       <Field label="Text in id or input" name="text" type="search" value={sought.text} />
       <button>Find</button>
-      {Object.values(sought).some((value) => value !== '') && (
+      {isFiltered(sought) && (
         <a class="button quiet" href={path('/jobs')}>
           Clear
         </a>
@@ -78,7 +78,7 @@ function Found({ sought, page, isFirst }: SearchParts & { page: JobPage }) {
         label="Jobs"
         rows={page.jobs}
         rowKey={({ id, queue }) => `${queue} ${id}`}
-        empty={page.cursor === undefined ? 'No job matches.' : 'None among those that were looked at. Look further.'}
+        empty={emptyText(sought, page)}
         columns={[
           { head: 'Job', isTitle: true, cell: link },
           { head: 'Contract', cell: ({ name, queue }) => <ContractName name={name} queue={queue} /> },
@@ -95,10 +95,26 @@ function Found({ sought, page, isFirst }: SearchParts & { page: JobPage }) {
         next={page.cursor === undefined ? undefined : searchLink(sought, page.cursor)}
         nextText={page.jobs.length === 0 ? 'Look further' : 'Older'}
       >
-        {`${page.jobs.length} shown, of ${countText(page.scanned)} that were looked at${page.cursor === undefined ? wholeText(page) : ''}`}
+        {page.scanned === 0 ? undefined : shownText(page)}
       </Pager>
     </Panel>
   );
+}
+
+function isFiltered(sought: Sought): boolean {
+  return Object.values(sought).some((value) => value !== '');
+}
+
+function emptyText(sought: Sought, { cursor }: JobPage): string {
+  if (cursor !== undefined) return 'None among those that were looked at. Look further.';
+  return isFiltered(sought)
+    ? 'No job matches.'
+    : 'There is no job: none was enqueued, or those that were are kept no longer.';
+}
+
+function shownText(page: JobPage): string {
+  const whole = page.cursor === undefined ? wholeText(page) : '';
+  return `${page.jobs.length} shown, of ${countText(page.scanned)} that were looked at${whole}`;
 }
 
 function wholeText({ isWhole }: JobPage): string {

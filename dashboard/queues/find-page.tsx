@@ -22,7 +22,7 @@ export function FindQueue({ names, text }: { names: readonly string[]; text: str
           label="Queues"
           rows={shown}
           rowKey={(name) => name}
-          empty="No queue has this in its name."
+          empty={names.length === 0 ? 'No queue was used yet.' : 'No queue has this in its name.'}
           columns={[
             {
               head: 'Queue',

@@ -119,7 +119,7 @@ async function open(last: (close: Closing) => void): Promise<Omit<Shop, 'stop'>>
   const admin = await browserOf('admin');
   await eventually(async () => {
     const [firing] = (await admin.get('/alerts')).body.split('Rules</h2>');
-    expect((await admin.get('/dead-letters')).body).toContain('Counted over all letters');
+    expect((await admin.get('/dead-letters')).body).toContain('Dead letters of one cause, counted');
     expect(firing).toContain('group search of orders.placed');
     expect(firing).toContain('queue email');
   }, 30_000);

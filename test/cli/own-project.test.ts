@@ -80,7 +80,7 @@ async function pack(): Promise<void> {
   for (const name of names) cpSync(join(root, name), join(checkout, name), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(checkout, 'node_modules'));
   const build = manifestOf(root).scripts['build'] ?? '';
-  const steps = build.replaceAll('tsc ', `${join(root, 'node_modules/.bin/tsc')} --noCheck `);
+  const steps = build.replaceAll('tsc ', `${join(root, 'node_modules/.bin/tsc')} --noCheck --singleThreaded `);
   await must('/bin/sh', ['-c', steps], checkout);
   await must('npm', ['pack', '--ignore-scripts', '--pack-destination', home], checkout);
 }

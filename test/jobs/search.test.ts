@@ -234,7 +234,7 @@ describe('a search', () => {
   });
 
   test('many inputs of a megabyte are read a few at a time, and in the end all', async () => {
-    const all = jobsOf({ redis: { url: server.url }, options: { maxPayloadBytes: 10_000_000 } });
+    const all = jobsOf({ redis: { url: server.url }, options: { maxPayloadBytes: 10_000_000, enqueueDeadline: '1m' } });
     const input = { text: 'z'.repeat(900_000) };
     await all.jobs.enqueueMany(
       small,

@@ -59,7 +59,13 @@ export async function compilePrograms(folder: string): Promise<void> {
 }
 
 async function compileInto(folder: string, config: string): Promise<void> {
-  await run(fileURLToPath(new URL('node_modules/.bin/tsc', ROOT)), ['--project', config, '--outDir', folder]);
+  await run(fileURLToPath(new URL('node_modules/.bin/tsc', ROOT)), [
+    '--project',
+    config,
+    '--outDir',
+    folder,
+    '--singleThreaded',
+  ]);
 }
 
 /** Of runs that were killed. */

@@ -37,7 +37,7 @@ export function GroupList({ rows, leftOut }: { rows: readonly GroupRow[]; leftOu
         label="Groups"
         rows={rows.toSorted((one, other) => other.deadLetters - one.deadLetters)}
         rowKey={({ stream, group }) => `${stream} ${group}`}
-        empty="No stream has a group."
+        empty="No stream has a group yet: the first consumer of a group makes it."
         columns={[
           {
             head: 'Stream and group',

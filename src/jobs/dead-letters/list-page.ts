@@ -37,7 +37,9 @@ export async function listPage(
 ): Promise<DeadLetterPage> {
   const marks = cursor === undefined ? new Map<string, Mark>() : decode(cursor);
   const queues = await shelf.filled(filter.queue);
-  const sources = queues.map((queue) => new Source(shelf, queue, marks.get(queue)));
+  // Of one queue a page is read at once, and the letter after it, which tells that there are more; of a thousand queues little of each.
+  const look = Math.min(LOOK, Math.max(LEAST_LOOK, Math.ceil((limit + 1) / queues.length)));
+  const sources = queues.map((queue) => new Source(shelf, queue, marks.get(queue), look));
   await Promise.all(sources.map((source) => source.begin()));
   const letters: DeadLetter[] = [];
   let read = 0;
@@ -61,9 +63,9 @@ export async function listPage(
 
 /** Queues of which letters are fetched at once. */
 const MOST_NEAR = 50;
-/** Letters of a queue that are looked at together: few at first, for most pages need no more of one. */
-const FIRST_LOOK = 2;
-const LOOK = 50;
+/** Letters of a queue that are looked at together. */
+const LEAST_LOOK = 2;
+const LOOK = 51;
 const NEVER = Number.NEGATIVE_INFINITY;
 
 /** The letters of one queue, the newest first. */
@@ -77,11 +79,13 @@ class Source {
   /** By id; undefined for what is no letter, or is gone. */
   #fetched = new Map<string, DeadLetter | undefined>();
   #pages: AsyncGenerator<IdPage, void, undefined> | undefined;
+  readonly #firstLook: number;
   /** Letters that died later belong to earlier pages. */
   #since = Number.POSITIVE_INFINITY;
 
-  constructor(shelf: Shelf, queue: string, mark: Mark | undefined) {
+  constructor(shelf: Shelf, queue: string, mark: Mark | undefined, firstLook: number) {
     this.#shelf = shelf;
+    this.#firstLook = firstLook;
     this.queue = queue;
     this.mark = mark;
   }
@@ -100,7 +104,7 @@ class Source {
   async begin(): Promise<void> {
     const place = this.mark && (await this.#shelf.placeOf(this.queue, 'newest', this.mark.id));
     if (this.mark && !place) this.#since = this.mark.diedAt;
-    this.#pages = this.#shelf.walk(this.queue, 'newest', place, FIRST_LOOK, LOOK);
+    this.#pages = this.#shelf.walk(this.queue, 'newest', place, this.#firstLook, LOOK);
     await this.#look();
   }
 

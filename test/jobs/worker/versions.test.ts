@@ -59,8 +59,8 @@ describe('a job of an older version', () => {
 describe('a job of a newer version', () => {
   test('is left to a worker that has it, uses up no attempt, and expires no sooner for it', async () => {
     const all = jobsOf({ redis: { url: server.url } });
-    const stale = all.work({ strangerGrace: '300ms', handlers: [handle(old, () => 'old')] });
-    const { id } = await all.jobs.enqueue(current, {}, { delay: 400 });
+    const stale = all.work({ strangerGrace: '1500ms', handlers: [handle(old, () => 'old')] });
+    const { id } = await all.jobs.enqueue(current, {}, { delay: 1_600 });
     // It had been delayed for longer than the grace, which begins when it is first met.
     await eventually(async () => {
       const keys = await server.ask((redis) => redis.keys(`${all.prefix}*:stranger:*`));
