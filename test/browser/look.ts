@@ -15,12 +15,12 @@ interface Finding {
 }
 
 /** Colours that change slowly are looked at when they have changed. */
-const SETTLED = 'Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => undefined)))';
+const SETTLED = `new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))
+  .then(() => Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => undefined))))`;
 
 /** The serious and critical findings of axe-core, in words. `rules`: these alone. */
 export async function findingsOf(page: Page, { rules }: { rules?: readonly string[] } = {}): Promise<string[]> {
-  // Half a megabyte, which is sent once a page: to the look at it in dark and on a phone it is there already.
-  if (!(await page.evaluate<boolean>("'axe' in window"))) await page.evaluate(AXE);
+  await page.evaluate(`if (!window.axe) { ${AXE} }`);
   await page.evaluate(SETTLED);
   const options = {
     resultTypes: ['violations'],
