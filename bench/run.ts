@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- TOPIC [--quick] [--json]`: runs the cases of one topic and prints a ratio for each.
+ * `npm run bench -- TOPIC [--quick] [--json] [--case NAME]...`: runs the cases of one topic, or those named, and prints a ratio for each.
  *
  * Ours and the other side run interleaved in one process; the ratio of the medians is what may be quoted, the absolute figures
  * are this machine's at this moment.
@@ -23,11 +23,15 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      case: { type: 'string', multiple: true },
+    },
   });
   const [topic] = positionals;
   if (topic === undefined || !topics.includes(topic)) {
-    console.error(`Usage: npm run bench -- TOPIC [--quick] [--json]\nTopics: ${topics.join(', ')}`);
+    console.error(`Usage: npm run bench -- TOPIC [--quick] [--json] [--case NAME]...\nTopics: ${topics.join(', ')}`);
     return 2;
   }
   pinBench();
@@ -35,7 +39,14 @@ async function main(): Promise<number> {
   const missing = missingPeers();
   if (missing !== undefined) console.error(missing);
   try {
-    for (const item of prepared.cases) {
+    const unknown = values.case?.find((name) => !prepared.cases.some((item) => item.name === name));
+    if (unknown !== undefined) {
+      const names = prepared.cases.map(({ name }) => name).join(', ');
+      console.error(`${topic} has no case ${unknown}. It has: ${names}`);
+      return 2;
+    }
+    const asked = prepared.cases.filter(({ name }) => values.case?.includes(name) ?? true);
+    for (const item of asked) {
       const result = await measure(topic, item, values.quick);
       console.log(values.json ? JSON.stringify(result) : lineOf(result, item.theirsIs));
     }

@@ -116,7 +116,12 @@ describe('a Cluster of which every node is killed', () => {
 
     await Promise.all(cluster.nodes.map((node) => node.startAgain()));
     await eventually(() => commands.ping(), 20_000);
-    expect(await eventually(() => commands.incr('count'), 20_000)).toBe(1);
+    let tries = 0;
+    const count = await eventually(() => {
+      tries++;
+      return commands.incr('count');
+    }, 20_000);
+    expect(count).toBeLessThanOrEqual(tries); // None of those that failed before is sent now; one that is answered late has counted.
     expect(lines.told().map(({ level }) => level)).toEqual([40, 30]);
   });
 });
