@@ -86,6 +86,12 @@ export async function prepare(): Promise<{ cases: Case[]; close: () => Promise<v
       },
       {
         ...worked,
+        name: 'work-c10',
+        rounds: { quick: 9, full: 34 },
+        ...working('c10', 10, (bench) => jobsPerSecond(bench, 1_500)),
+      },
+      {
+        ...worked,
         name: 'work-c50',
         rounds: { quick: 9, full: 34 },
         ...working('c50', 50, (bench) => jobsPerSecond(bench, 1_500)),

@@ -6,8 +6,10 @@
 import type { Socket } from 'node:net';
 import { Redis, type Command } from 'ioredis';
 
-/** So many commands are written at once at most: the server begins with them while this process goes on. */
+/** So many commands are written at once at most. */
 const WRITTEN_AT_ONCE = 32;
+/** And no more than one in so many of those under way: the server is to have work while this process makes the next ones. */
+const UNDER_WAY_FOR_EACH = 8;
 
 type Stream = Parameters<Redis['sendCommand']>[1];
 
@@ -24,7 +26,8 @@ export class JoiningRedis extends Redis {
       return super.sendCommand(command, stream);
     }
     const isAlone = commandQueue.length === 0 || this.status !== 'ready';
-    return super.sendCommand(command, isAlone ? undefined : outbox.to(socket));
+    const most = Math.min(WRITTEN_AT_ONCE, commandQueue.length / UNDER_WAY_FOR_EACH);
+    return super.sendCommand(command, isAlone ? undefined : outbox.to(socket, most));
   }
 
   override disconnect(reconnect?: boolean): void {
@@ -39,10 +42,13 @@ class Outbox {
   #socket: Socket | undefined;
   #text = '';
   #commands = 0;
+  #most = 1;
   #isDue = false;
 
-  to(socket: Socket): NonNullable<Stream> {
+  /** @param most So many commands at once, from now on. */
+  to(socket: Socket, most: number): NonNullable<Stream> {
     this.#socket = socket;
+    this.#most = most;
     if (!this.#isDue) process.nextTick(flush, this);
     this.#isDue = true;
     return this.asStream;
@@ -51,7 +57,7 @@ class Outbox {
   write(command: string | Buffer): void {
     if (typeof command === 'string') this.#text += command;
     else this.#writeBinary(command);
-    if (++this.#commands >= WRITTEN_AT_ONCE) this.flush();
+    if (++this.#commands >= this.#most) this.flush();
   }
 
   flush(): void {
