@@ -13,20 +13,21 @@
  * - `search` for vectors and the Query Engine: node-redis, which knows their replies.
  */
 import {
-  Cluster,
   Redis,
   SentinelConnector,
+  type Cluster,
   type ClusterOptions,
   type Command,
   type RedisOptions as IoRedisOptions,
   type SentinelConnectionOptions,
 } from 'ioredis';
 import type { createClient as CreateClient } from 'redis';
-import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address, HostPort } from './address.ts';
 import { reconnectDelayMs } from './backoff.ts';
+import { PatientCluster } from './handshake.ts';
 import { JoiningRedis } from './joining-redis.ts';
+import { giveUpIfSilent } from './silence.ts';
 import { SubscriberCluster, SubscriberRedis } from './subscriber.ts';
 
 /** What a connection is used for. */
@@ -115,7 +116,7 @@ export function createIoRedis(
       });
     case 'cluster': {
       if (node) return new OneTryRedis({ ...common, retryStrategy, ...node });
-      const ClusterClient = role === 'subscriber' ? SubscriberCluster : mayResend ? Cluster : OneTryCluster;
+      const ClusterClient = role === 'subscriber' ? SubscriberCluster : mayResend ? PatientCluster : OneTryCluster;
       return new ClusterClient(endpoint.nodes, {
         lazyConnect: true,
         // Without the delay, a command that was under way on a lost node is not sent again to another one.
@@ -130,8 +131,6 @@ export function createIoRedis(
   }
 }
 
-/** Looks at a socket within the deadline of its commands. */
-const LOOKS = 8;
 /** How the error of a silent socket begins; explain.ts knows it. */
 const SILENCE = 'Socket timeout';
 
@@ -147,19 +146,19 @@ const SILENCE = 'Socket timeout';
  */
 class OneTryRedis extends JoiningRedis {
   readonly #deadlineMs: number | undefined;
-  #looks: NodeJS.Timeout | undefined;
+  #stopWatch: (() => void) | undefined;
 
   constructor({ commandTimeout, ...options }: IoRedisOptions & { replyMapping: 'legacy' }) {
     super(options);
     this.#deadlineMs = commandTimeout;
-    if (commandTimeout !== undefined) this.on('connect', () => this.#watchSilence(commandTimeout));
+    if (commandTimeout !== undefined) this.on('connect', () => this.#watch(commandTimeout));
     const { flushQueue } = this as unknown as { flushQueue: (error: Error, of: { offlineQueue: boolean }) => void };
     let timeout: Error | undefined;
     this.on('error', (error: Error) => {
       timeout = error.message.startsWith(SILENCE) ? error : undefined;
     });
     this.on('close', () => {
-      clearInterval(this.#looks);
+      this.#stopWatch?.();
       flushQueue.call(this, timeout ?? new Error('Connection is closed.'), { offlineQueue: false });
       timeout = undefined;
     });
@@ -175,23 +174,14 @@ class OneTryRedis extends JoiningRedis {
     }
   }
 
-  #watchSilence(deadlineMs: number): void {
-    const { stream, commandQueue } = this as unknown as { stream: Socket; commandQueue: { length: number } };
-    let bytesRead = 0;
-    let silentLooks = 0;
-    clearInterval(this.#looks);
-    this.#looks = setInterval(() => {
-      const isSilent = commandQueue.length > 0 && stream.bytesRead === bytesRead;
-      silentLooks = isSilent ? silentLooks + 1 : 0;
-      bytesRead = stream.bytesRead;
-      // One more, because the first may have come right after the command.
-      if (silentLooks > LOOKS) stream.destroy(new Error(`${SILENCE}: nothing came for ${deadlineMs} ms`));
-    }, deadlineMs / LOOKS).unref();
+  #watch(deadlineMs: number): void {
+    this.#stopWatch?.();
+    this.#stopWatch = giveUpIfSilent(this, deadlineMs, `${SILENCE}: nothing came for ${deadlineMs} ms`);
   }
 }
 
 /** The same on a Cluster, whose nodes' clients know the deadline, but not the queue in which commands wait for the first node. */
-class OneTryCluster extends Cluster {
+class OneTryCluster extends PatientCluster {
   override sendCommand(...args: Parameters<Cluster['sendCommand']>): unknown {
     const [command] = args;
     const { commandTimeout } = this.options.redisOptions ?? {};
@@ -246,28 +236,35 @@ class TidySentinelConnector extends SentinelConnector {
   }
 }
 
+/** How often the search client asks within the silence that ends its connection. */
+const ASKS = 4;
+
 /** A node-redis client, not yet connected. Until it was ready once, a failure is final, so that connect() rejects with its cause. */
 export async function createNodeRedis(address: Address, connectionName: string): Promise<SearchClient> {
   // Loaded by whoever searches: it takes a quarter of a second, which every other start would pay too.
   const { createClient, createCluster, createSentinel } = await import('redis');
-  const { endpoint, connectTimeoutMs, database } = address;
+  const { endpoint, connectTimeoutMs, commandTimeoutMs, database } = address;
+  // node-redis has no deadline for a handshake alone. This one is for every silence, so a connection on which nothing is asked is asked in time.
+  const socketTimeout = Math.max(connectTimeoutMs, commandTimeoutMs);
   const tls = address.tls && { tls: true as const, ...tlsConnection(address.tls) };
+  const socket = { ...tls, connectTimeout: connectTimeoutMs };
   const node = {
     ...signIn(address),
     RESP: 3 as const,
     name: connectionName,
-    commandOptions: { timeout: address.commandTimeoutMs },
-    socket: { ...tls, connectTimeout: connectTimeoutMs },
+    commandOptions: { timeout: commandTimeoutMs },
+    pingInterval: socketTimeout / ASKS,
+    socket: { ...socket, socketTimeout, reconnectStrategy: (retries: number) => reconnectDelayMs(retries + 1) },
   };
   switch (endpoint.topology) {
     case 'standalone': {
       let wasReady = false;
-      const socket = {
+      const toServer = {
         ...node.socket,
         reconnectStrategy: (retries: number, cause: Error) => (wasReady ? reconnectDelayMs(retries + 1) : cause),
         ...('socketPath' in endpoint ? { path: endpoint.socketPath } : { host: endpoint.host, port: endpoint.port }),
       };
-      const client = createClient({ ...node, database, socket });
+      const client = createClient({ ...node, database, socket: toServer });
       client.once('ready', () => (wasReady = true));
       return client as unknown as SearchClient;
     }
@@ -280,7 +277,7 @@ export async function createNodeRedis(address: Address, connectionName: string):
         sentinelClientOptions: {
           ...(username !== undefined && { username }),
           ...(password !== undefined && { password }),
-          socket: node.socket,
+          socket,
         },
       }) as unknown as SearchClient;
     }

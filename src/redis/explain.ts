@@ -124,6 +124,12 @@ const FAILURES: readonly Rule[] = [
     means: 'no answer within the deadline, so whether the command ran is not known',
   },
   {
+    matches: /no answer to the handshake/,
+    code: 'REDIS_UNREACHABLE',
+    means:
+      'something accepts connections but does not answer: a frozen server, or another program. Check host and port',
+  },
+  {
     matches: /ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|Connection timeout/,
     code: 'REDIS_UNREACHABLE',
     means: 'the host does not answer. Check the network, the firewall and the address',

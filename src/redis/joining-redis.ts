@@ -4,7 +4,8 @@
  * about the commands changes: neither their order nor their errors.
  */
 import type { Socket } from 'node:net';
-import { Redis, type Command } from 'ioredis';
+import { Redis, type Command, type RedisOptions } from 'ioredis';
+import { watchHandshake } from './handshake.ts';
 
 /** So many commands are written at once at most. */
 const WRITTEN_AT_ONCE = 32;
@@ -16,6 +17,16 @@ type Stream = Parameters<Redis['sendCommand']>[1];
 /** ioredis' client of one server, with that. */
 export class JoiningRedis extends Redis {
   readonly #outbox = new Outbox();
+
+  constructor(options: RedisOptions & { replyMapping: 'legacy' }) {
+    super(options);
+    watchHandshake(this);
+  }
+
+  /** What BullMQ blocks on. */
+  override duplicate(options?: object): Redis {
+    return watchHandshake(super.duplicate(options));
+  }
 
   override sendCommand(command: Command, stream?: Stream): unknown {
     const outbox = this.#outbox;

@@ -10,8 +10,9 @@
  * A connection that is silent without being closed (a frozen server, a firewall that forgets) would miss messages unnoticed, so it is
  * asked now and then, and given up when it does not answer.
  */
-import type { Socket } from 'node:net';
-import { Cluster, Redis, type ClusterNode, type ClusterOptions, type RedisOptions } from 'ioredis';
+import { Redis, type ClusterNode, type ClusterOptions, type RedisOptions } from 'ioredis';
+import { PatientCluster, watchHandshake } from './handshake.ts';
+import { giveUpIfSilent } from './silence.ts';
 
 /** Emitted when the connection that messages come over is gone. */
 export const LINK_LOST = 'millrace link lost';
@@ -55,9 +56,9 @@ interface NodeSelector {
 }
 
 /** On a Cluster, where messages come from any one node; ioredis chooses another one when that is lost, and tells nobody. */
-export class SubscriberCluster extends Cluster {
+export class SubscriberCluster extends PatientCluster {
   constructor(nodes: ClusterNode[], options: ClusterOptions) {
-    super(nodes, options as object);
+    super(nodes, options);
     const { subscriber } = this as unknown as { subscriber: NodeSelector };
     const select = subscriber.selectSubscriber.bind(subscriber);
     let watched: Redis | null = null;
@@ -66,7 +67,12 @@ export class SubscriberCluster extends Cluster {
       select();
       watched = subscriber.getInstance();
       const link = watched;
-      if (link) watchLink(link, (event) => link === watched && this.emit(event));
+      if (!link) return;
+      // ioredis does not pass it on, and reads it when there is a socket, which there is not yet.
+      link.options.connectTimeout = options.redisOptions?.connectTimeout;
+      watchLink(link, (event) => link === watched && this.emit(event));
+      // With each choice ioredis disconnects the last one that was subscribed, and hangs one more listener on its dead socket.
+      link.once('end', () => (link.disconnect = () => undefined));
     };
   }
 
@@ -78,26 +84,28 @@ export class SubscriberCluster extends Cluster {
 /** Says when the connection is there and when it is gone, and asks it now and then. */
 function watchLink(redis: Redis, tell: (event: string) => void): void {
   let asking: NodeJS.Timeout | undefined;
+  let stop: (() => void) | undefined;
+  const end = (): void => {
+    clearInterval(asking);
+    stop?.();
+  };
+  watchHandshake(redis);
   redis.on('ready', () => {
     let isAnswered = true;
-    let bytesRead = 0;
-    clearInterval(asking);
+    end();
     asking = setInterval(() => {
-      const { stream } = redis as unknown as { stream: Socket };
-      // Behind many messages an answer takes its time, and whatever comes says that the connection is well.
-      const isSilent = stream.bytesRead === bytesRead;
-      bytesRead = stream.bytesRead;
-      if (!isAnswered) return void (isSilent && stream.destroy(new Error(`no answer for ${ASK_EVERY_MS} ms`)));
+      if (!isAnswered) return;
       isAnswered = false;
       redis.ping().then(
         () => (isAnswered = true),
         () => undefined, // The connection was lost meanwhile.
       );
     }, ASK_EVERY_MS).unref();
+    stop = giveUpIfSilent(redis, ASK_EVERY_MS, `no answer for ${ASK_EVERY_MS} ms`);
     tell(LINK_OPEN);
   });
   redis.on('close', () => {
-    clearInterval(asking);
+    end();
     tell(LINK_LOST);
   });
 }

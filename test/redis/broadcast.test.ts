@@ -84,13 +84,14 @@ test('a channel that is opened before the server is there becomes live with it',
   expect(heard).toEqual(['live']);
 });
 
-test('a connection that is silent without being closed is given up', async () => {
+test('a connection that is silent without being closed is given up, and so are those that come after it', async () => {
   const server = own(await startRedis());
   const proxy = own(await startProxy(server.port));
-  const { broadcast, heard } = listen(connect({ url: proxy.url }));
+  const { broadcast, heard } = listen(connect({ url: proxy.url, connectTimeout: '250ms' }));
   await broadcast.open();
   proxy.freeze();
   await eventually(() => expect(heard).toEqual(['live', 'lost']));
+  await eventually(() => expect(proxy.accepted).toBeGreaterThan(2)); // It has met the silence again.
   proxy.restore();
   await eventually(() => expect(heard).toEqual(['live', 'lost', 'live']));
 });

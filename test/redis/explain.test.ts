@@ -102,6 +102,7 @@ describe('a failure without an answer', () => {
     ['REDIS_UNREACHABLE', systemError('ETIMEDOUT', 'connect ETIMEDOUT'), 'firewall'],
     ['REDIS_UNREACHABLE', systemError('EHOSTUNREACH'), 'firewall'],
     ['REDIS_UNREACHABLE', new Error('Connection timeout'), 'firewall'],
+    ['REDIS_UNREACHABLE', new Error('no answer to the handshake in 5 s'), 'frozen server'],
     ['REDIS_UNREACHABLE', systemError('ECONNRESET', 'read ECONNRESET'), 'connection is lost'],
     ['REDIS_UNREACHABLE', new Error('Connection is closed.'), 'connection is lost'],
     ['REDIS_UNREACHABLE', new Error('Reached the max retries per request limit (which is 3).'), 'connection is lost'],
