@@ -60,7 +60,7 @@ export interface JobOptions<In extends StandardSchemaV1, Out extends StandardSch
   backoff?: Backoff | undefined;
   /** How long one attempt may run, at most 24 days; then its signal aborts, and it fails. `false` for no end. Default `1h`. */
   timeout?: Duration | false | undefined;
-  /** A job that was not started so long after it was due is a dead letter instead. Default: it never expires. */
+  /** A job that was not started so long after it was due is a dead letter instead; the parent of a flow never is. Default: it never expires. */
   expiresIn?: Duration | undefined;
   /** 1 comes before 2, and so on to 2 097 151; jobs without one come before all that have one. */
   priority?: number | undefined;

@@ -2,7 +2,7 @@
  * Brings jobs to Redis within a deadline.
  *
  *   waits --connection is there--> sent --answer--> accepted
- *     |                             |--connection lost, or silent for too long--> waits; then what did not arrive is sent again
+ *     |                             |--connection lost, silent for too long, or master demoted--> waits; then what did not arrive is sent again
  *     |                             `--refused--> its reason; withdrawn
  *     `---- at the deadline, from either ----> ENQUEUE_TIMEOUT; what was sent is withdrawn
  *
@@ -85,6 +85,11 @@ const RETRY_AFTER_MS = 25;
 /** What passes by itself; the same ids may be sent again after it, whether or not they had arrived. */
 const PASSING: readonly string[] = ['REDIS_UNREACHABLE', 'REDIS_TIMEOUT', 'REDIS_NOT_READY', 'REDIS_CLUSTER_DOWN'];
 
+/** Whether a master was demoted meanwhile: it has refused the jobs, and the client looks for the new one. */
+function isDemoted({ code, cause }: MillraceError): boolean {
+  return code === 'REDIS_WRITES_REFUSED' && cause instanceof Error && cause.message.startsWith('READONLY');
+}
+
 /** Brings jobs to Redis, for one process. */
 export class Delivery {
   readonly #queues: QueueSet;
@@ -160,7 +165,7 @@ export class Delivery {
     const { client, connections } = this.#queues;
     const before = trip.failure;
     trip.failure = explainRedisError(error, connections.label);
-    if (PASSING.includes(trip.failure.code)) return;
+    if (PASSING.includes(trip.failure.code) || isDemoted(trip.failure)) return;
     if (isNoScript(error) && !isNoScript(before?.cause)) {
       // ioredis sends a script again that the server has forgotten, but not one in a transaction.
       try {

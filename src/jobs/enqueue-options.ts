@@ -45,6 +45,8 @@ export interface StoredOptions extends JobsOptions {
   exp?: number;
   /** Timeout of an attempt in ms, in the place of the contract's. */
   to?: number;
+  /** It waits for children first: when it was due, which is when they had ended, is not known. */
+  kids?: 1;
   /** Somebody waits for the end of the job. */
   wait?: 1;
   /** How often the job was redriven; absent for never. */

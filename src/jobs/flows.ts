@@ -177,6 +177,7 @@ export class Flows {
       opts: {
         ...opts,
         jobId: this.#nextId(),
+        ...(children.length > 0 && { kids: 1 }),
         ...(parent &&
           (onFailure === 'fail-parent' ? { failParentOnFailure: true } : { ignoreDependencyOnFailure: true })),
       },

@@ -64,7 +64,7 @@ export interface JobContext extends JobOwnContext, JobModules {}
 export interface ChildResults {
   /** What each one returned. */
   readonly results: Readonly<Record<string, unknown>>;
-  /** Why each one failed that was allowed to. */
+  /** Why each one failed that was allowed to; of a parent that was redriven also those of which it died, and those that had not ended then. */
   readonly failures: Readonly<Record<string, string>>;
 }
 

@@ -21,7 +21,7 @@ export async function retryJob(queues: QueueSet, jobId: string): Promise<{ statu
   if (!found?.isThere) return { status: 'not-found' };
   try {
     for (let tried = 0; tried < TRIES; tried++) {
-      const status = await tryOnce(found.queue, jobId);
+      const status = await tryOnce(queues, found.queue, jobId);
       if (status) return { status };
     }
     return { status: 'not-possible' };
@@ -31,7 +31,11 @@ export async function retryJob(queues: QueueSet, jobId: string): Promise<{ statu
 }
 
 /** Undefined when it has moved on meanwhile. */
-async function tryOnce({ queue, backend }: OpenQueue, jobId: string): Promise<RetryStatus | undefined> {
+async function tryOnce(
+  { client, keys }: QueueSet,
+  { name, queue, backend }: OpenQueue,
+  jobId: string,
+): Promise<RetryStatus | undefined> {
   const state = await backend.getState(jobId);
   if (state === 'unknown') return 'not-found';
   if (state !== 'delayed' && state !== 'completed' && state !== 'failed') return 'not-possible';
@@ -42,6 +46,7 @@ async function tryOnce({ queue, backend }: OpenQueue, jobId: string): Promise<Re
     }
     const job = await queue.getJob(jobId);
     if (!job) return 'not-found';
+    await client.hdel(keys.cancels(name), jobId); // An order to cancel was for the run that has ended.
     await job.retry(state, { resetAttemptsMade: true });
     return 'retried';
   } catch (error) {

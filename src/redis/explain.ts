@@ -158,13 +158,14 @@ export function explainRedisError(error: unknown, label: string): MillraceError 
   return new MillraceError(rule.code, `Redis at ${label}: ${rule.means} (${said})`, { address: label, cause });
 }
 
-/** The error that says most: a Cluster's or Sentinel's last node error rather than its summary. */
+/** The error that says most: a Cluster's or Sentinel's last node error rather than its summary, what a transaction was refused for rather than that. */
 function innermost(error: unknown): unknown {
   let current = error;
   for (let depth = 0; depth < 5; depth++) {
     if (!(current instanceof Error)) break;
-    const { lastNodeError } = current as { lastNodeError?: unknown };
-    const inner: unknown = lastNodeError ?? (current instanceof AggregateError ? current.errors[0] : undefined);
+    const { lastNodeError, previousErrors } = current as { lastNodeError?: unknown; previousErrors?: unknown[] };
+    const { errors } = current instanceof AggregateError ? current : {};
+    const inner: unknown = lastNodeError ?? previousErrors?.[0] ?? errors?.[0];
     if (!(inner instanceof Error)) break;
     current = inner;
   }

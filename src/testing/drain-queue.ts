@@ -9,7 +9,7 @@ import { formatMs, type Duration } from '../durations.ts';
 import { MillraceError } from '../errors.ts';
 import type { JobContract } from '../jobs/contract.ts';
 import type { DeadLetters } from '../jobs/dead-letters/dead-letters.ts';
-import { letterIdOf, type DeadLetter } from '../jobs/dead-letters/letter.ts';
+import type { DeadLetter } from '../jobs/dead-letters/letter.ts';
 import type { JobInfo } from '../jobs/inspect.ts';
 import type { Jobs, QueueCounts } from '../jobs/jobs.ts';
 import { checkOptions, durationOption } from '../schema.ts';
@@ -120,7 +120,7 @@ function isFinished({ state }: JobInfo): boolean {
 
 /** A job that is no longer there may be a dead letter. @throws MillraceError JOB_UNKNOWN */
 async function deadJob(target: WaitTarget, jobId: string): Promise<JobInfo | undefined> {
-  const letter = 'jobs' in target ? await target.deadLetters?.get(letterIdOf(jobId, 0)) : undefined;
+  const letter = 'jobs' in target ? await target.deadLetters?.get(jobId) : undefined;
   if (letter) return infoOfLetter(letter);
   const message = `nothing is known of job ${jobId}: it never was, or its contract keeps nothing of it; jobs of a platform are also looked for among its dead letters`;
   throw new MillraceError('JOB_UNKNOWN', message, { jobId });

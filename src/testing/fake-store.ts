@@ -7,6 +7,7 @@
  *                                           --bury()--> a dead letter; nothing is left of the job
  */
 import type { JobContract } from '../jobs/contract.ts';
+import { CHILD_FAILED, CHILD_LEFT } from '../jobs/dead-letters/children.ts';
 import { letterIdOf, letterOf, type DeadLetter } from '../jobs/dead-letters/letter.ts';
 import type { EnqueuePlan, StoredOptions } from '../jobs/enqueue-options.ts';
 import type { ChildFailurePolicy } from '../jobs/flows.ts';
@@ -106,7 +107,7 @@ export class FakeStore {
     childIds: readonly string[],
   ): FakeJob {
     this.queues.add(contract.queue);
-    const job = this.#create(id, contract, json, opts);
+    const job = this.#create(id, contract, json, childIds.length > 0 ? { ...opts, kids: 1 } : opts);
     for (const childId of childIds) job.children.add(childId);
     if (childIds.length > 0) job.state = 'waiting-children';
     else this.#queue(job, opts.delay ?? 0);
@@ -262,7 +263,10 @@ export class FakeStore {
   #childFailed({ id, contract, parent }: FakeJob, message: string): void {
     if (!parent) return;
     if (parent.onFailure === 'run-parent') parent.job.childFailures[id] = message;
-    else parent.job.childFailure ??= `child ${contract.queue}:${id} failed`;
+    else {
+      parent.job.childFailure ??= `child ${contract.queue}:${id} failed`;
+      parent.job.childFailures[id] = CHILD_FAILED;
+    }
   }
 
   #letterOf(job: FakeJob): DeadLetter {
@@ -279,7 +283,9 @@ export class FakeStore {
       failedReason: job.reason,
       finishedOn: job.finishedAt,
     } as Parameters<typeof letterOf>[0];
-    return letterOf(stored, job.contract.queue, job.id, letterIdOf(job.id, 0));
+    const left = Object.fromEntries([...job.children].map((id) => [id, CHILD_LEFT]));
+    const children = { results: job.childResults, failures: { ...left, ...job.childFailures } };
+    return letterOf(stored, job.contract.queue, job.id, letterIdOf(job.id, 0), job.opts.kids ? children : undefined);
   }
 }
 

@@ -50,6 +50,9 @@ const TOPOLOGIES: Readonly<Record<Topology, () => Promise<RunningTopology>>> = {
         await eventually(async () => mustDiffer(await set.master(), lost), 20_000);
         const master = await set.master();
         await comeBack(lost, (redis) => redis.replicaof('127.0.0.1', master.port)); // The Sentinels would take 10 s to say so.
+        await eventually(async () => {
+          if (!(await set.hasSettled())) throw new Error('the failover goes on');
+        }, 20_000);
       },
       stop: () => set.stop(),
     };

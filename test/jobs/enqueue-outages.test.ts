@@ -148,6 +148,38 @@ test('an enqueue waits for a server that comes back within the deadline, and is 
   expect(await jobs.counts('mail')).toMatchObject({ waiting: 2, 'waiting-children': 1 });
 });
 
+const latest = defineJob({
+  name: 'mail.latest',
+  input: z.object({ to: z.string() }),
+  unique: { key: ({ to }) => to, for: '1m', onConflict: 'debounce' },
+});
+
+test.each<[string, (jobs: JobsClient) => Promise<unknown>]>([
+  ...ways.filter(([way]) => way !== 'enqueueAndWait'),
+  ['enqueue of the latest', (jobs) => jobs.enqueue(latest, { to: 'a' })],
+])('%s waits for the new master when the old one was demoted', async (_way, enqueue) => {
+  const server = own(await startRedis());
+  const { jobs } = jobsOf({ redis: { url: server.url }, options: { enqueueDeadline: '30s' } });
+  await jobs.counts('mail');
+  await server.ask((redis) => redis.replicaof('127.0.0.1', 1));
+  const sent = enqueue(jobs);
+  sent.catch(() => undefined); // Awaited below.
+  await eventually(async () => {
+    expect(await server.ask((redis) => redis.info('errorstats'))).toContain('errorstat_READONLY');
+  });
+  await server.ask((redis) => redis.replicaof('NO', 'ONE'));
+  await sent;
+});
+
+test('a server without memory is told as that, also where the enqueue is a transaction', async () => {
+  const server = own(await startRedis());
+  const { jobs } = jobsOf({ redis: { url: server.url } });
+  await jobs.counts('mail');
+  await server.ask((redis) => redis.config('SET', 'maxmemory', '1'));
+  await failureOf(jobs.enqueue(mail, { to: 'a' }), 'REDIS_WRITES_REFUSED');
+  await failureOf(jobs.enqueue(latest, { to: 'a' }), 'REDIS_WRITES_REFUSED');
+});
+
 test('a job whose answer was lost with the connection is sent again, and is one job', async () => {
   const server = own(await startRedis());
   const proxy = own(await startProxy(server.port));

@@ -5,7 +5,9 @@ import { MillraceError } from '../../src/errors.ts';
 import { defineJob } from '../../src/jobs/contract.ts';
 import { flow, type Flow } from '../../src/jobs/flows.ts';
 import { handle, unrecoverable, type ChildResults } from '../../src/jobs/handler.ts';
+import { createMetrics } from '../../src/metrics/registry.ts';
 import { eventually } from '../support/eventually.ts';
+import { valueIn } from '../support/exposition.ts';
 import { failureOf } from '../support/failures.ts';
 import { ownedJobs } from '../support/jobs.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
@@ -77,6 +79,18 @@ test('the options of each job count', async () => {
   );
   expect(await jobs.get(children[0]?.id ?? '')).toMatchObject({ state: 'delayed', attempts: 3 });
   expect(await jobs.get(children[1]?.id ?? '')).toMatchObject({ state: 'prioritized', attempts: 1 });
+});
+
+test('a parent does not expire, nor is its wait counted, for the time that its children take', async () => {
+  const registry = createMetrics();
+  const { jobs, work } = jobsOf({ redis: { url: server.url }, registry });
+  const hasty = defineJob({ name: 'hasty.report', input: z.object({}), expiresIn: '1s', attempts: 1 });
+  work({ handlers: [fetches, handle(hasty, () => 'built')] });
+  const children = [flow(fetch, { source: 'sales' }, { delay: '1200ms' })];
+  const { id } = await jobs.enqueueFlow(flow(hasty, {}, { children }));
+  await eventually(async () => expect(await jobs.get(id)).toMatchObject({ state: 'completed', result: 'built' }));
+  const text = await registry.render();
+  expect(valueIn(text, 'millrace_job_wait_seconds_count', { queue: 'hasty', contract: 'hasty.report' })).toBe(0);
 });
 
 describe('when a child fails for good', () => {

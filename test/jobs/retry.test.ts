@@ -49,6 +49,18 @@ describe('a retry', () => {
     await ends(all, failing, 'completed');
   });
 
+  test('is not cancelled by an order that came too late for the run before', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    let runs = 0;
+    all.work({ handlers: [handle(once, async () => ++runs)] });
+    const { id } = await all.jobs.enqueue(once, {});
+    await ends(all, id, 'completed');
+    const { keys, client } = all.jobs.core.queues;
+    await client.hset(keys.cancels('again'), id, 'as of cancel(), when the job ended in that moment');
+    expect(await all.jobs.retry(id)).toEqual({ status: 'retried' });
+    await eventually(async () => expect(await all.jobs.get(id)).toMatchObject({ state: 'completed', result: 2 }));
+  });
+
   test('runs a delayed job now', async () => {
     const all = jobsOf({ redis: { url: server.url } });
     const { id } = await all.jobs.enqueue(once, {}, { delay: '1h' });

@@ -254,12 +254,17 @@ describe('real answers', () => {
     ['without memory', 'CONFIG SET maxmemory 1', 'CONFIG SET maxmemory 0'],
     ['without replicas', 'CONFIG SET min-replicas-to-write 3', 'CONFIG SET min-replicas-to-write 0'],
     ['that is a replica', 'REPLICAOF 127.0.0.1 1', 'REPLICAOF NO ONE'],
-  ])('of a server %s are REDIS_WRITES_REFUSED, in a script too', async (_what, refuse, allow) => {
+  ])('of a server %s are REDIS_WRITES_REFUSED, in a script and in a transaction too', async (_what, refuse, allow) => {
     await say(refuse);
     const plain = await explained((redis) => redis.set('a', '1'));
     const script = await explained((redis) => redis.eval("return redis.call('SET', 'a', 1)", 0));
+    const transaction = await explained((redis) => redis.multi().set('a', '1').exec());
     await say(allow);
-    expect([plain.code, script.code]).toEqual(['REDIS_WRITES_REFUSED', 'REDIS_WRITES_REFUSED']);
+    expect([plain, script, transaction].map(({ code }) => code)).toEqual([
+      'REDIS_WRITES_REFUSED',
+      'REDIS_WRITES_REFUSED',
+      'REDIS_WRITES_REFUSED',
+    ]);
   });
 
   test('that node-redis gives have the classes that we tell them by', () => {

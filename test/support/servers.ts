@@ -266,6 +266,13 @@ export class TestSentinelSet {
     return master;
   }
 
+  /** Whether the first Sentinel, which leads, is through with its failover; it names the new master before, and begins no other until then. */
+  async hasSettled(): Promise<boolean> {
+    const [sentinel] = this.sentinels as [TestServer];
+    const state = await sentinel.ask((redis) => redis.call('SENTINEL', 'MASTER', this.masterName) as Promise<string[]>);
+    return state[state.indexOf('flags') + 1] === 'master';
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.sentinels, ...this.servers].map((server) => server.stop()));
   }

@@ -264,9 +264,12 @@ describe('jobs as an app sees them', () => {
     const [first, second] = added.children.map(({ id }) => id);
     expect(seen).toEqual({ results: { [`${first}`]: 'sent 1' }, failures: { [`${second}`]: 'bounced' } });
 
-    await jobs.enqueueFlow(flow(report, { id: 9 }, { children: [flow(mail, { id: 2 })] }));
+    const bounces = [flow(mail, { id: 2 }), flow(mail, { id: 3 }, { delay: '1h' })];
+    const [bounced, late] = (await jobs.enqueueFlow(flow(report, { id: 9 }, { children: bounces }))).children;
+    await jobs.runDue([mails, reports]);
+    const failures = { [`${bounced?.id}`]: 'failed', [`${late?.id}`]: 'had not ended when its parent failed' };
+    expect(jobs.deadLetters(report)).toMatchObject([{ reason: 'child', children: { results: {}, failures } }]);
     await jobs.drain([mails, reports]);
-    expect(jobs.deadLetters(report)).toMatchObject([{ reason: 'child' }]);
     expect(await jobs.queues()).toEqual(['mail', 'report']);
     expect(await jobs.counts('report')).toMatchObject({ completed: 1, dead: 1, 'waiting-children': 0 });
   });

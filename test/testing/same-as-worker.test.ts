@@ -10,7 +10,9 @@ import { letterOf, type DeadLetter } from '../../src/jobs/dead-letters/letter.ts
 import type { JobInfo } from '../../src/jobs/inspect.ts';
 import type { Jobs } from '../../src/jobs/jobs.ts';
 import { createFakeJobs, drainQueue, runHandler, waitForJob } from '../../src/testing/index.ts';
+import { eventually } from '../support/eventually.ts';
 import { ownedJobs } from '../support/jobs.ts';
+import { ownedRuntimes } from '../support/runtimes.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
 const GRACE = 100;
@@ -22,6 +24,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 const jobsOf = ownedJobs();
+const runtimeOf = ownedRuntimes();
 
 /** Ids differ from run to run. */
 function withoutIds(message: string | undefined, id: string): string | undefined {
@@ -153,11 +156,13 @@ describe('flows', () => {
   const input = z.object({ id: z.number() });
   const child = defineJob({ name: 'flows.child', input, attempts: 1 });
   const parent = defineJob({ name: 'flows.parent', input, attempts: 1 });
+  const hasty = defineJob({ name: 'flows.hasty', input, attempts: 1, expiresIn: '300ms' });
   const handlers = [
     handle(child, ({ id }) => {
       if (id < 0) throw new Error('bad child');
       return id * 2;
     }),
+    handle(hasty, () => 'ran'),
     handle(parent, async (_input, context) => {
       const { results, failures } = await context.children();
       return { results: Object.values(results).length, failures: Object.values(failures) };
@@ -169,6 +174,11 @@ describe('flows', () => {
       parent,
       { id: 1 },
       { children: [flow(child, { id: 2 }), flow(child, { id: -1 }, { onFailure: 'run-parent' })] },
+    ),
+    'children take longer than their parent may wait': flow(
+      hasty,
+      { id: 1 },
+      { children: [flow(child, { id: 2 }, { delay: '500ms' })] },
     ),
     'a child that may not fail does': flow(parent, { id: 1 }, { children: [flow(child, { id: -1 })] }),
   };
@@ -222,5 +232,22 @@ describe('the waits of the kit on real queues', () => {
     await expect(waitForJob(jobs, 'nobody', { within: 30 })).rejects.toMatchObject({ code: 'JOB_UNKNOWN' });
     await jobs.cancel(id, { reason: 'not needed' });
     expect(await waitForJob(jobs, id)).toMatchObject({ state: 'cancelled', reason: 'not needed' });
+  });
+
+  test('waitForJob finds the letter of a job that was redriven and died again', async () => {
+    const { runtime } = runtimeOf({ url: server.url });
+    const contract = defineJob({ name: 'again.dies', input: z.object({}), attempts: 1 });
+    const handler = handle(contract, (_input, { job }) => {
+      throw new Error(`life ${job.redriven}`);
+    });
+    await runtime.work({ handlers: [handler] });
+    const { id } = await runtime.jobs.enqueue(contract, {});
+    expect(await waitForJob(runtime, id)).toMatchObject({ state: 'failed', reason: 'life 0' });
+    const dead = (life: number) =>
+      eventually(async () => expect((await runtime.deadLetters.get(id))?.redriven).toBe(life));
+    await dead(0);
+    await runtime.deadLetters.redrive({ queue: 'again' });
+    await dead(1);
+    expect(await waitForJob(runtime, id)).toMatchObject({ state: 'failed', reason: 'life 1' });
   });
 });

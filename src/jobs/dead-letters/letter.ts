@@ -9,6 +9,8 @@ import { attemptHistory } from '../attempt-history.ts';
 import { parseAttempt, type AttemptRecord, type DeathReason } from '../attempt-record.ts';
 import { cutText, ERROR_LIMITS, wellFormed, type DescribedError } from '../../describe-error.ts';
 import type { StoredOptions } from '../enqueue-options.ts';
+import type { ChildResults } from '../handler.ts';
+import { parseChildren, parseJson } from './children.ts';
 import { fingerprintOf } from '../../fingerprint.ts';
 
 /** One life of a job that ended and was given back. */
@@ -50,6 +52,8 @@ export interface DeadLetter {
   redriven: number;
   /** Its earlier lives, the latest last; capped. */
   history: Redriving[];
+  /** What its children had come to, if it had some. */
+  children?: ChildResults;
   /** What its next life needs of its options. */
   options: StoredOptions;
 }
@@ -57,6 +61,8 @@ export interface DeadLetter {
 /** Options of a job that came back from the dead. */
 export interface RedrivenOptions extends StoredOptions {
   deadFrom?: Redriving[];
+  /** The children of its first life, as JSON. */
+  children?: string;
 }
 
 /** How many earlier lives are kept. */
@@ -72,8 +78,14 @@ export function isLetterId(id: string): boolean {
   return /~\d+$/.test(id);
 }
 
-/** The letter of a job as BullMQ stores it in `failed`. */
-export function letterOf(job: JobJson, queue: string, jobId: string, id: string): DeadLetter {
+/** The letter of a job as BullMQ stores it in `failed`; with its children, if it has some in this life. */
+export function letterOf(
+  job: JobJson,
+  queue: string,
+  jobId: string,
+  id: string,
+  children: ChildResults | undefined = parseChildren((job.opts as RedrivenOptions).children),
+): DeadLetter {
   const options = job.opts as RedrivenOptions;
   const traces = tracesOf(job);
   const last = lastRecord(traces);
@@ -103,6 +115,7 @@ export function letterOf(job: JobJson, queue: string, jobId: string, id: string)
     diedAt,
     redriven: redrivenOf(job),
     history: livesOf(options.deadFrom),
+    ...(children && { children }),
     options: optionsOf(options),
   };
 }
@@ -143,6 +156,7 @@ export function nextLife(letter: DeadLetter, redriving: Redriving, version: numb
     ...(next > 1 && { v: next }),
     redriven: letter.redriven + 1,
     deadFrom: [...livesOf(letter.history), redriving].slice(-LIVES_KEPT),
+    ...(letter.children && { children: JSON.stringify(letter.children) }),
   };
 }
 
@@ -157,9 +171,11 @@ function optionsOf(options: RedrivenOptions): StoredOptions {
     continueParentOnFailure: _continue,
     ignoreDependencyOnFailure: _ignore,
     removeDependencyOnFailure: _remove,
+    kids: _kids,
     wait: _wait,
     redriven: _redriven,
     deadFrom: _deadFrom,
+    children: _children,
     ...kept
   } = options;
   return Object.fromEntries(Object.entries(kept).filter(([name]) => !OF_A_SCHEDULE.has(name)));
@@ -196,12 +212,4 @@ function livesOf(lives: unknown): Redriving[] {
   return Array.isArray(lives)
     ? lives.filter((life: Partial<Redriving> | null) => typeof life?.deadAt === 'number')
     : [];
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text; // Not written by BullMQ: shown as it is.
-  }
 }

@@ -14,7 +14,9 @@
 import type { JobJson, RedisQueueBackend } from 'bullmq';
 import { isMillraceError, MillraceError } from '../../errors.ts';
 import { deadQueueOf } from '../queue-names.ts';
+import type { StoredOptions } from '../enqueue-options.ts';
 import type { QueueSet } from '../queue-set.ts';
+import { childrenOf } from './children.ts';
 import { letterIdOf, letterOf, redrivenOf, wasCancelled, type DeadLetter } from './letter.ts';
 import { addJob, removeJob, waitingParentOf, type Parent } from '../job-commands.ts';
 import { addScript, type Transaction, type Transactions } from '../transactions.ts';
@@ -225,7 +227,11 @@ async function look(transaction: Transaction, queue: string, ids: readonly strin
     const free = taken[index] === 0 ? letterIds[index] : undefined;
     const letterId = free ?? (await nextLetterId(transaction, dead, id, redrivenOf(job)));
     const parent = await waitingParentOf(transaction, job, origin.toKey(id));
-    found.moves.push({ letter: letterOf(job, queue, id, letterId), parent });
+    const { kids }: StoredOptions = job.opts;
+    const children = kids ? await childrenOf(transaction.client, origin.toKey(id)) : undefined;
+    if (children) chars += JSON.stringify(children).length;
+    if (chars > BATCH_CHARS && found.moves.length > 0) break;
+    found.moves.push({ letter: letterOf(job, queue, id, letterId, children), parent });
   }
   return found;
 }

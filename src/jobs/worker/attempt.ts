@@ -14,6 +14,8 @@ import { formatMs } from '../../durations.ts';
 import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
 import type { JobContract } from '../contract.ts';
+import { idOf, parseChildren } from '../dead-letters/children.ts';
+import type { RedrivenOptions } from '../dead-letters/letter.ts';
 import type { EnqueueOptions, StoredOptions } from '../enqueue-options.ts';
 import type { ChildResults, JobFacts, JobOwnContext } from '../handler.ts';
 import type { Enqueued } from '../producer.ts';
@@ -141,7 +143,12 @@ export class Attempt implements JobOwnContext {
         this.#bull.getChildrenValues(),
         this.#bull.getIgnoredChildrenFailures(),
       ]);
-      return { results: byId(results ?? {}), failures: byId(failures ?? {}) };
+      const { children }: RedrivenOptions = this.#bull.opts;
+      const before = parseChildren(children);
+      return {
+        results: { ...before?.results, ...byId(results ?? {}) },
+        failures: { ...before?.failures, ...byId(failures ?? {}) },
+      };
     };
   }
 
@@ -294,7 +301,6 @@ export function waitedMs(bull: Pick<Job, 'timestamp' | 'opts'>, startedAt: numbe
   return Math.max(0, startedAt - bull.timestamp - (bull.opts.delay ?? 0));
 }
 
-/** BullMQ names children by their keys; people know their ids. */
 function byId<T>(values: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key.slice(key.lastIndexOf(':') + 1), value]));
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [idOf(key), value]));
 }

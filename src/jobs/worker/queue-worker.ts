@@ -62,8 +62,8 @@ export class QueueWorker {
   readonly #timeouts: AttemptTimeouts;
   /** BullMQ workers that were replaced and still run jobs. */
   readonly #replaced = new Map<Worker, Promise<void>>();
-  /** Jobs that were cancelled, or have effects, until BullMQ has moved them. */
-  readonly #cancelled = new WeakSet<Job>();
+  /** Until BullMQ has moved them: jobs that were told to cancel, and whether they were cancelled or finished all the same; jobs with effects. */
+  readonly #cancelled = new WeakMap<Job, boolean>();
   readonly #effectful = new WeakSet<Job>();
   #worker: Worker;
   #reopening: NodeJS.Timeout | undefined;
@@ -225,6 +225,7 @@ export class QueueWorker {
     try {
       const result = await this.#run(route, job, attempt);
       if (attempt.interruption?.kind === 'lost') throw attempt.interruption.error;
+      if (attempt.interruption?.kind === 'cancelled') this.#cancelled.set(job, false);
       attempt.endTimers();
       if (attempt.hasLoose) await attempt.end();
       if (attempt.hasEffects) this.#effectful.add(job);
@@ -251,7 +252,7 @@ export class QueueWorker {
     const stored: StoredOptions = job.opts;
     job.opts.removeOnComplete = keep;
     if (job.attemptsStarted === 1) {
-      meter.waited(waitedMs(job, attempt.startedAt));
+      if (!stored.kids) meter.waited(waitedMs(job, attempt.startedAt));
       checkExpiry(handler, job, attempt.startedAt);
     }
     if (job.attemptsStarted > 1 || job.parent) await this.#recheck(job, attempt);
@@ -314,7 +315,7 @@ export class QueueWorker {
   async #cancel(job: Job, attempt: Attempt, error: MillraceError, route: Route | undefined): Promise<unknown> {
     const failure = await this.#failure(new Refusal('unrecoverable', error), 'cancelled', job, attempt, route);
     await this.#cancellations.record(this.name, job, String(error.facts['reason']), failure);
-    this.#cancelled.add(job);
+    this.#cancelled.set(job, true);
     this.#options.host.log.info({ jobId: job.id, job: job.name, queue: this.name }, error.message);
     if (!job.parent) {
       job.opts.removeOnComplete = NONE_KEPT;
@@ -357,7 +358,7 @@ export class QueueWorker {
     const { id = '' } = job;
     const { host, awaited } = this.#options;
     if (this.#cancelled.has(job)) void this.#cancellations.forget(this.name, id);
-    else this.#routes.get(job.name)?.meter.outcome('completed'); // Not sooner: BullMQ refuses who has lost the lease.
+    if (!this.#cancelled.get(job)) this.#routes.get(job.name)?.meter.outcome('completed'); // Not sooner: BullMQ refuses who has lost the lease.
     awaited.ended(this.name, job);
     if (!this.#effectful.has(job)) return;
     host.client.unlink(host.keys.once(this.name, id)).catch((error: unknown) => this.#onError(error)); // They expire.

@@ -30,11 +30,13 @@ export function refusalOf(thrown: unknown): DeathReason | undefined {
  * The time of the enqueue is by the clock of whoever enqueued, that of the start by this machine's: what they differ by is added to the wait,
  * or taken from it.
  *
- * @throws Refusal for a job that was not started in time. One that may have been rescheduled never is: when it was due is not known.
+ * @throws Refusal for a job that was not started in time. One that may have been rescheduled, or waited for children, never is: when it was due
+ *   is not known.
  */
 export function checkExpiry({ contract }: Handler, job: Job, startedAt: number): void {
-  const expiresInMs = (job.opts as StoredOptions).exp ?? contract.expiresInMs;
-  if (expiresInMs === undefined || job.opts.deduplication?.reschedule) return;
+  const { exp, kids, deduplication }: StoredOptions = job.opts;
+  const expiresInMs = exp ?? contract.expiresInMs;
+  if (expiresInMs === undefined || kids || deduplication?.reschedule) return;
   const waited = waitedMs(job, startedAt);
   if (waited <= expiresInMs) return;
   const message = `${contract.name} ${job.id} waited ${waited} ms, it expires after ${expiresInMs} ms`;

@@ -2,14 +2,15 @@
  * Jobs that this process does not know how to run, though another one may: while a deploy goes on, workers of both releases are there.
  *
  * Such a job is put off without using up an attempt, again and again, until it is known for as long as the grace; then it is a dead
- * letter. When it was first met stands in Redis, by its clock, so that all workers agree, however long the job had been delayed or tried
- * before.
+ * letter. When it was first met, in this life and before this attempt, stands in Redis, by its clock, so that all workers agree, however long
+ * the job had been delayed or tried before.
  */
 import type { Job } from 'bullmq';
 import { MillraceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { RedisClient } from '../../redis/clients.ts';
 import { defineScript } from '../../redis/script.ts';
+import type { StoredOptions } from '../enqueue-options.ts';
 import type { JobKeys } from '../queue-names.ts';
 import { Refusal } from './refusal.ts';
 
@@ -57,7 +58,9 @@ export class Strangers {
   async #knownMs(job: Job): Promise<number> {
     const { client, keys, log } = this.#host;
     try {
-      const met = keys.ledger(this.#queue, 'stranger', job.id ?? '');
+      // A job that is tried again, or was given back from the dead, is offered to all others anew.
+      const { redriven = 0 }: StoredOptions = job.opts;
+      const met = keys.ledger(this.#queue, 'stranger', `${job.id}~${redriven}.${job.attemptsMade}`);
       return await meetStranger(client, { met }, { ttlMs: this.#graceMs + KEPT_BEYOND_MS });
     } catch (error) {
       log.debug({ jobId: job.id, err: error }, 'not known since when the job waits for its handler');

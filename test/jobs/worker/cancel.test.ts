@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { handle } from '../../../src/jobs/handler.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
-import { never, untilAborted } from '../../support/gate.ts';
+import { gate, never, untilAborted } from '../../support/gate.ts';
 import { ownedJobs, type TestJobs } from '../../support/jobs.ts';
 import { collectLog } from '../../support/log-lines.ts';
 import { ownedByTest } from '../../support/owned.ts';
@@ -267,6 +267,19 @@ describe('a job that runs in another process', () => {
     expect(await other.jobs.cancel(id)).toEqual({ status: 'finished' });
     expect(await other.jobs.get(id)).toMatchObject({ state: 'completed', result: 'done' });
     expect(await marksOf(worker)).toEqual({});
+  });
+
+  test('and finishes after the deadline of the order leaves no mark', async () => {
+    const [worker, other] = two();
+    const contract = contractOf('stop.late');
+    const { opened, open } = gate();
+    worker.work({ grace: '1m', handlers: [handle(contract, () => opened)] });
+    const { id } = await other.jobs.enqueue(contract, {});
+    await isIn(other, id, 'active');
+    expect(await other.jobs.cancel(id, { deadline: 100 })).toEqual({ status: 'requested' });
+    open();
+    await isIn(other, id, 'completed');
+    await eventually(async () => expect(await marksOf(worker)).toEqual({}));
   });
 
   test('is logged as cancelled, without a warning', async () => {

@@ -8,6 +8,7 @@ import type { RedisClient } from '../../../src/redis/clients.ts';
 import { createConnections } from '../../../src/redis/connect.ts';
 import { commandCount } from '../../support/command-count.ts';
 import { contractOf } from '../../support/contracts.ts';
+import { eventually } from '../../support/eventually.ts';
 import { ends, ownedJobs } from '../../support/jobs.ts';
 import { collectLog, type LogLine } from '../../support/log-lines.ts';
 import { ownedByTest } from '../../support/owned.ts';
@@ -60,6 +61,7 @@ async function waiting(name: string, { acts, ageMs = 0, backoffMs = 1 }: Scene) 
   return {
     /** How long its effects are kept from now on, once it waits. */
     kept: async () => {
+      await eventually(() => expect(starts).toBe(acts.length)); // It is delayed for a moment after each act before.
       await ends(all, id, 'delayed');
       return client.pttl(effects.key);
     },

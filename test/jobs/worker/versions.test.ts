@@ -6,9 +6,11 @@ import { handle } from '../../../src/jobs/handler.ts';
 import { contractOf } from '../../support/contracts.ts';
 import { eventually } from '../../support/eventually.ts';
 import { ends, ownedJobs } from '../../support/jobs.ts';
+import { ownedRuntimes } from '../../support/runtimes.ts';
 import { startRedis, type TestServer } from '../../support/servers.ts';
 
 const jobsOf = ownedJobs();
+const runtimeOf = ownedRuntimes();
 let server: TestServer;
 beforeAll(async () => {
   server = await startRedis();
@@ -90,6 +92,43 @@ describe('a job of a newer version', () => {
     const missing = await ends(all, unknown, 'failed');
     expect(missing.history.at(-1)).toMatchObject({ reason: 'handler', error: { code: 'HANDLER_MISSING' } });
     expect(missing.attemptsMade).toBe(1);
+  });
+
+  test('that was redriven is left to other workers anew', async () => {
+    const { runtime } = runtimeOf({ url: server.url });
+    await runtime.work({ strangerGrace: '1s', handlers: [handle(old, () => 'old')] });
+    const { id } = await runtime.jobs.enqueue(current, {});
+    const letter = await eventually(async () => {
+      const found = await runtime.deadLetters.get(id);
+      expect(found?.reason).toBe('version');
+      return found;
+    });
+    await runtime.deadLetters.redrive(letter?.id ?? '');
+    await eventually(async () => expect((await runtime.jobs.get(id))?.state).toBe('delayed'));
+  });
+
+  test('that fails here long after it was met there is left to others anew', async () => {
+    const all = jobsOf({ redis: { url: server.url } });
+    const slow = contractOf('form.old', { attempts: 3, version: 3, backoff: { type: 'fixed', delay: 2_000 } });
+    const stale = all.work({ strangerGrace: '1500ms', handlers: [handle(old, () => 'old')] });
+    const { id } = await all.jobs.enqueue(slow, {});
+    await ends(all, id, 'delayed');
+    await stale.stop();
+    const failing = all.work({
+      handlers: [
+        handle(slow, () => {
+          throw new Error('first');
+        }),
+      ],
+    });
+    await eventually(async () => expect(await all.jobs.get(id)).toMatchObject({ state: 'delayed', attemptsMade: 1 }));
+    await failing.stop();
+    all.work({ strangerGrace: '1500ms', handlers: [handle(old, () => 'old')] });
+    await eventually(async () => {
+      const keys = await server.ask((redis) => redis.keys(`${all.prefix}*:stranger:*`));
+      expect(keys).toHaveLength(2);
+    });
+    expect(all.dead).toEqual([]);
   });
 
   test('after a failed attempt elsewhere is still left to another worker', async () => {
