@@ -12,7 +12,7 @@ import { describeValue, isMillraceError } from './errors.ts';
 import { LOG_LEVELS } from './log.ts';
 import type { PlatformOptions } from './platform.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
-import { defaultCacheFolder } from './redis/embedded/embedded.ts';
+import { defaultCacheFolder } from './redis/embedded/cache-folder.ts';
 import { DEFAULT_PREFIX, isPrefix, PREFIX_FORM } from './redis/keys.ts';
 import { faultsError, nearest, type Fault } from './schema.ts';
 import type { Embedder } from './vector/embedder.ts';

@@ -27,6 +27,7 @@ import type { Limits } from './rate-limit/limits.ts';
 import { parseAddress, secretsOf, type RedisOptions } from './redis/address.ts';
 import { createConnections, type Connections } from './redis/connect.ts';
 import type { Report } from './redis/doctor.ts';
+import { defaultCacheFolder } from './redis/embedded/cache-folder.ts';
 import type { EmbeddedRedis } from './redis/embedded/embedded.ts';
 import { checkPrefix, DEFAULT_PREFIX } from './redis/keys.ts';
 import { checkReadiness, warmUp } from './redis/readiness.ts';
@@ -363,7 +364,7 @@ class RunningPlatform implements Platform {
 
   async #startEmbedded(): Promise<EmbeddedRedis> {
     // Loaded by whoever has no Redis of his own: in production nobody does.
-    const { defaultCacheFolder, formatProgress, startEmbedded } = await import('./redis/embedded/embedded.ts');
+    const { formatProgress, startEmbedded } = await import('./redis/embedded/embedded.ts');
     const { embedded = {}, onProgress = (line: string) => this.log.info(line) } = this.#options;
     return startEmbedded({
       folder: embedded.folder ?? '.millrace',

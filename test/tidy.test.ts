@@ -56,6 +56,8 @@ interface Import {
   /** A file of ours, or a package's name. */
   to: string;
   isTypeOnly: boolean;
+  /** Whether it is loaded where the code comes by, and not with the file. */
+  isLate: boolean;
 }
 
 function importsOf(file: string): Import[] {
@@ -63,7 +65,7 @@ function importsOf(file: string): Import[] {
   return [...read(file).matchAll(pattern)].map((match) => {
     const to = match[2] ?? match[3] ?? match[4] ?? '';
     const target = to.startsWith('.') ? relative(root, resolve(root, dirname(file), to)) : to;
-    return { from: file, to: target, isTypeOnly: match[1] !== undefined };
+    return { from: file, to: target, isTypeOnly: match[1] !== undefined, isLate: match[4] !== undefined };
   });
 }
 
@@ -132,7 +134,23 @@ describe('who imports whom', () => {
       ['src/platform.ts', 'dashboard/index.ts'],
     ];
     for (const [from, to] of refused)
-      expect(fault({ from, to, isTypeOnly: false }), `${from} -> ${to}`).toBeTypeOf('string');
+      expect(fault({ from, to, isTypeOnly: false, isLate: false }), `${from} -> ${to}`).toBeTypeOf('string');
+  });
+
+  test('what a worker of jobs seldom needs is not loaded with the package', () => {
+    const loaded = new Set(['src/index.ts']);
+    for (const file of loaded) {
+      const needed = sources.includes(file)
+        ? importsOf(file).filter(({ isTypeOnly, isLate }) => !isTypeOnly && !isLate)
+        : [];
+      for (const { to } of needed) loaded.add(to);
+    }
+    const late = ['redis/embedded/embedded', 'redis/doctor', 'streams/consumer/consumer'].map(
+      (name) => `src/${name}.ts`,
+    );
+    expect(late.filter((file) => !sources.includes(file))).toEqual([]);
+    expect(late.filter((file) => loaded.has(file))).toEqual([]);
+    expect(loaded).toContain('src/jobs/worker/queue-worker.ts');
   });
 });
 

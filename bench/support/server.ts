@@ -5,7 +5,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLogger } from '../../src/log.ts';
 import type { ServerBinary } from '../../src/redis/embedded/binary.ts';
-import { defaultCacheFolder } from '../../src/redis/embedded/embedded.ts';
+import { defaultCacheFolder } from '../../src/redis/embedded/cache-folder.ts';
 import { findServer } from '../../src/redis/embedded/find-server.ts';
 import { startServerProcess } from '../../src/redis/embedded/server-process.ts';
 

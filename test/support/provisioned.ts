@@ -1,7 +1,7 @@
 /** Copies of a server that was fetched, to be damaged. */
 import { cpSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { defaultCacheFolder } from '../../src/redis/embedded/embedded.ts';
+import { defaultCacheFolder } from '../../src/redis/embedded/cache-folder.ts';
 import { REDIS_8 } from '../../src/redis/embedded/provision.ts';
 
 /** Where this machine's fetched servers are. */

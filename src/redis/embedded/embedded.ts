@@ -11,7 +11,6 @@
  *                              '--the owner ends first--> asks again
  */
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../clock.ts';
 import { formatMs } from '../../durations.ts';
@@ -263,11 +262,6 @@ class Owner {
     // Where that cannot be known, a server that answers is the proof that there is one.
     return folder === undefined ? (await ping({ socketPath })) !== 'none' : folder === this.#folder;
   }
-}
-
-/** Where fetched servers are kept for all projects of this user, when nothing else is said. */
-export function defaultCacheFolder(caches = join(homedir(), '.cache')): string {
-  return join(caches, 'millrace');
 }
 
 /** One line for a person: `downloading redis-tools and 15 libraries: 42 %`. */

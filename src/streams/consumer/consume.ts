@@ -2,7 +2,7 @@
 import { describeValue, MillraceError } from '../../errors.ts';
 import type { StreamContract } from '../contract.ts';
 import type { Host, Member } from '../member.ts';
-import { startConsumer, type RunningConsumer } from './consumer.ts';
+import type { RunningConsumer } from './consumer.ts';
 import {
   planOf,
   type BatchHandler,
@@ -67,7 +67,11 @@ function definitionOf(plan: Plan, handler: Handler): ConsumerDefinition {
     name: plan.contract.name,
     group: plan.group,
     contract: plan.contract,
-    start: (host: Host, onTick?: () => void) => startConsumer(host, plan, handler, onTick),
+    async start(host: Host, onTick?: () => void) {
+      // Loaded by whoever consumes: a process that only runs jobs need not keep it.
+      const { startConsumer } = await import('./consumer.ts');
+      return startConsumer(host, plan, handler, onTick);
+    },
   });
 }
 
