@@ -22,7 +22,7 @@ local fence = holder .. ':fence'  -- STRING  the last token that is known to hav
 local QUEUE_MS = 60000      -- how long a queue lives after somebody has looked after it
 local FENCE_MS = '86400000' -- how long the last token is remembered
 
-if string.sub(how, -5) == 'again' then
+if how ~= 'queue' and how ~= 'look' and string.sub(how, -5) == 'again' then
   how = string.sub(how, 1, -7)
   local held = redis.call('GET', holder)
   if held and string.sub(held, 1, #me + 1) == me .. '|' then

@@ -28,7 +28,7 @@ export async function fit(
 /** Keeps a value that fits. */
 export function keepFound(
   core: CacheCore,
-  { state, key, call: { plan } }: Asked,
+  { state, key, call: { plan, schema } }: Asked,
   found: Found,
   { value, moment: { since, sentAtMs } }: { value: unknown; moment: Moment },
 ): Kept {
@@ -43,6 +43,7 @@ export function keepFound(
     deltaMs: found.deltaMs,
     beta: plan.beta,
     id: found.id,
+    isChecked: schema !== undefined || found.value?.isNegative === true,
   };
   return core.keep(state, facts, since, { mayShelve: plan.firstLevel, isStored: true });
 }

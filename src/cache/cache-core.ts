@@ -13,9 +13,9 @@ import type { CacheMetricsRegistry } from './cache-metrics.ts';
 import { exportCounts, type LoadTimer } from './cache-metrics.ts';
 import type { Codec } from './codec.ts';
 import { Counts, type CacheStats } from './counts.ts';
-import { deepFreeze, FirstLevel, Kept, type Isolation, type KeptFacts } from './first-level.ts';
+import { deepFreeze, FirstLevel, freezeParsed, Kept, type Isolation, type KeptFacts } from './first-level.ts';
 import { parseMessage } from './messages.ts';
-import { SecondLevel } from './second-level.ts';
+import { SecondLevel, type StoredValue } from './second-level.ts';
 import { SharedState } from './shared-state.ts';
 import type { StoreMetricsRegistry } from './stores/store-metrics.ts';
 
@@ -184,6 +184,12 @@ export class CacheCore {
   /** As callers are given it: with `frozen`, none of them can change what the others see. */
   protect(value: unknown): unknown {
     return this.options.isolation === 'frozen' ? deepFreeze(value) : value;
+  }
+
+  /** The same for what was read from Redis, and nobody has seen yet. */
+  protectStored({ payload, isJson }: StoredValue): unknown {
+    if (this.options.isolation !== 'frozen') return payload;
+    return isJson ? freezeParsed(payload) : deepFreeze(payload);
   }
 
   began(): void {

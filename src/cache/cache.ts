@@ -16,7 +16,7 @@ import { createBatchLoader, type BatchCache, type BatchOptions, type LoadMany } 
 import type { CacheCore } from './cache-core.ts';
 import type { CacheStats } from './counts.ts';
 import { drawRandom, isDueEarly } from './early-refresh.ts';
-import type { Kept } from './first-level.ts';
+import { copyOf, type Kept } from './first-level.ts';
 import type { Flight } from './flight.ts';
 import { hashOf } from './keys.ts';
 import { jittered } from './load-and-store.ts';
@@ -88,7 +88,7 @@ export class Cache {
     // A value in memory is given before anything else is looked at, options included.
     const { shelf } = this.#state;
     const kept = shelf.get(key);
-    if (kept !== undefined && options?.firstLevel !== false) {
+    if (kept !== undefined && isFor(kept, options?.schema) && this.#reader.mayRecall(options)) {
       const nowMs = this.#core.clock.monotonicMs();
       shelf.use(kept, nowMs);
       const isFresh = nowMs < kept.freshUntilMs;
@@ -120,7 +120,7 @@ export class Cache {
   peek<T = unknown>(key: string): T | null | undefined {
     const kept = this.#state.shelf.get(key);
     if (!kept || this.#core.clock.monotonicMs() >= kept.freshUntilMs) return undefined;
-    return (this.#core.options.isolation === 'cloned' ? structuredClone(kept.value) : kept.value) as T | null;
+    return (this.#core.options.isolation === 'cloned' ? copyOf(kept.value) : kept.value) as T | null;
   }
 
   /**
@@ -217,10 +217,9 @@ export class Cache {
     compute: (...args: Args) => T | Promise<T>,
     { key, ...options }: WrapOptions<Args, T>,
   ): (...args: Args) => Promise<T> {
-    if (typeof key !== 'function')
-      throw new MillraceError('OPTIONS_INVALID', `wrap: key: expected a function, got ${describeValue(key)}`, {});
+    if (typeof key !== 'function') throw notFunction('wrap: key', key);
     this.#reader.forLoad(options, 'wrap');
-    return (...args) => this.getOrSet(key(...args), () => compute(...args), options);
+    return async (...args) => this.getOrSet(key(...args), () => compute(...args), options);
   }
 
   /** Loads many keys with one call: misses that come together go to the loader together. */
@@ -234,7 +233,8 @@ export class Cache {
   namespace(name: string, defaults: LoadDefaults = {}): Cache {
     checkKey(name);
     checkOptions(defaultsSchema, defaults, 'namespace');
-    const below = this.name === ROOT ? name : `${this.name}/${name}`;
+    const isBelow = this.name !== ROOT || name === ROOT || name.startsWith(`${ROOT}/`); // Nobody's name is that of the keys in none.
+    const below = isBelow ? `${this.name}/${name}` : name;
     return new Cache(below, { ...this.#parts, defaults: { ...this.#parts.defaults, ...defaults } });
   }
 
@@ -274,12 +274,13 @@ export class Cache {
   #load(key: string, loader: Loader<unknown>, options: LoadOptions | undefined): Promise<unknown> {
     try {
       checkKey(key);
+      if (typeof loader !== 'function') throw notFunction('getOrSet: loader', loader);
       const call = this.#reader.forLoad(options, 'getOrSet');
       call.signal?.throwIfAborted();
       const state = this.#live();
       const ask: Ask = { state, key, hash: hashOf(key), loader, call, readTtl: this.#readTtl };
       const kept = call.plan.firstLevel ? state.shelf.get(key) : undefined;
-      return kept ? this.#replace(ask, kept) : this.#fetch(ask, undefined);
+      return kept && isFor(kept, call.schema) ? this.#replace(ask, kept) : this.#fetch(ask, undefined);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -308,14 +309,14 @@ export class Cache {
   #await(flight: Flight, { plan, signal }: LoadCall): Promise<unknown> {
     const given = plan.softMs === undefined ? flight.promise : flight.orInHandAfter(plan.softMs);
     const value = signal ? untilAborted(given, signal) : given;
-    return this.#core.options.isolation === 'cloned' ? value.then(cloneOf) : value;
+    return this.#core.options.isolation === 'cloned' ? value.then(copyOf) : value;
   }
 
   async #find(key: string): Promise<unknown> {
     checkKey(key);
     const core = this.#core;
     const { shelf } = this.#state;
-    const kept = shelf.get(key);
+    const kept = this.#parts.defaults.firstLevel === false ? undefined : shelf.get(key);
     const nowMs = core.clock.monotonicMs();
     if (kept && nowMs < kept.freshUntilMs) {
       shelf.use(kept, nowMs);
@@ -361,13 +362,14 @@ export class Cache {
   }
 }
 
+/** Whether the value is what the schema makes of it, if there is one: get() brings into memory what no schema has seen. */
+function isFor(kept: Kept, schema: unknown): boolean {
+  return kept.isChecked || schema === undefined;
+}
+
 /** Whether the value is given to this call without waiting for another. */
 function isGiven(kept: Kept, nowMs: number, { plan }: LoadCall): boolean {
   return nowMs < kept.freshUntilMs || (plan.swr && nowMs < kept.staleUntilMs);
-}
-
-function cloneOf(value: unknown): unknown {
-  return structuredClone(value);
 }
 
 function checkKey(key: unknown): void {
@@ -375,6 +377,10 @@ function checkKey(key: unknown): void {
   throw new MillraceError('KEY_INVALID', `expected a key (a string that is not empty), got ${describeValue(key)}`, {
     key,
   });
+}
+
+function notFunction(what: string, value: unknown): MillraceError {
+  return new MillraceError('OPTIONS_INVALID', `${what}: expected a function, got ${describeValue(value)}`, {});
 }
 
 /** The promise's outcome, or the reason of the signal; what was waited for goes on. */

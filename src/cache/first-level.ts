@@ -26,6 +26,8 @@ export interface KeptFacts {
   readonly beta: number;
   /** Tells it from every other value of the key; empty where that is not known. */
   readonly id: string;
+  /** Whether it is what a schema has made, or nothing, which none is asked about. */
+  readonly isChecked: boolean;
 }
 
 /** A value on a shelf. */
@@ -39,6 +41,7 @@ export class Kept {
   readonly deltaMs: number;
   readonly beta: number;
   readonly id: string;
+  readonly isChecked: boolean;
   /** Until then it is served without another thought: no early load can be due, or nobody may load now. */
   quietUntilMs: number;
   /** From then on a read makes it the latest used again; at each read that would cost more than the rest of a hit. */
@@ -55,6 +58,7 @@ export class Kept {
     this.deltaMs = facts.deltaMs;
     this.beta = facts.beta;
     this.id = facts.id;
+    this.isChecked = facts.isChecked;
     this.quietUntilMs = facts.freshUntilMs - earlyWindowMs(facts.deltaMs, facts.beta);
     this.#ready = isolation === 'cloned' ? undefined : Promise.resolve(this.value);
   }
@@ -67,7 +71,12 @@ export class Kept {
 
 /** What cannot be cloned rejects, and throws at nobody. */
 async function cloned(value: unknown): Promise<unknown> {
-  return structuredClone(value);
+  return copyOf(value);
+}
+
+/** A copy for one caller; of a Buffer too, which would come back as a Uint8Array. */
+export function copyOf(value: unknown): unknown {
+  return Buffer.isBuffer(value) ? Buffer.from(value) : structuredClone(value);
 }
 
 /** What an entry costs beyond its value: the objects that hold it, and its place in three maps. */
@@ -199,4 +208,27 @@ function freezeObject(value: object): void {
     const each = inner[index];
     if (typeof each === 'object' && each !== null) freezeObject(each);
   }
+}
+
+/** The same, in half of the time, for what JSON.parse() has made: plain objects and arrays, each of them held once. */
+export function freezeParsed(value: unknown): unknown {
+  if (typeof value === 'object' && value !== null) freezeTree(value);
+  return value;
+}
+
+/** From the leaves on: of a frozen object it takes longer to say what it holds. */
+function freezeTree(value: object): void {
+  if (Array.isArray(value)) {
+    const items: readonly unknown[] = value;
+    for (let index = 0; index < items.length; index++) {
+      const each = items[index];
+      if (typeof each === 'object' && each !== null) freezeTree(each);
+    }
+  } else {
+    for (const name in value) {
+      const each = (value as Record<string, unknown>)[name];
+      if (typeof each === 'object' && each !== null && Object.hasOwn(value, name)) freezeTree(each);
+    }
+  }
+  Object.freeze(value);
 }

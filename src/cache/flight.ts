@@ -59,7 +59,8 @@ export class Flight {
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
   #wake: AbortController | undefined;
-  #soft: SoftEnd | undefined;
+  /** By their time. */
+  #softEnds: Map<number, SoftEnd> | undefined;
 
   constructor(key: string, hash: number, tags: readonly string[]) {
     this.key = key;
@@ -83,7 +84,8 @@ export class Flight {
 
   set inHand(kept: Kept | undefined) {
     this.#inHand = kept;
-    if (kept && this.#soft?.isOver === true) this.#soft.resolve(kept.give());
+    if (!kept || !this.#softEnds) return;
+    for (const soft of this.#softEnds.values()) if (soft.isOver) soft.resolve(kept.give());
   }
 
   land(value: unknown): void {
@@ -99,11 +101,11 @@ export class Flight {
     this.promise.catch(() => undefined);
   }
 
-  /** What the flight gives, or what is in hand once `ms` have passed. One timer serves all who ask; the first one's time counts. */
+  /** What the flight gives, or what is in hand once `ms` have passed. One timer serves all who ask for so long, from the first one on. */
   orInHandAfter(ms: number): Promise<unknown> {
-    if (this.#soft) return this.#soft.promise;
-    const soft = new SoftEnd(this.promise, ms, () => this.#inHand?.give());
-    this.#soft = soft;
+    this.#softEnds ??= new Map();
+    let soft = this.#softEnds.get(ms);
+    if (!soft) this.#softEnds.set(ms, (soft = new SoftEnd(this.promise, ms, () => this.#inHand?.give())));
     return soft.promise;
   }
 

@@ -6,7 +6,7 @@
  */
 import { jsonCodec, structuredCodec, type Codec } from './codec.ts';
 import type { ReadAnswer } from './second-level-scripts.ts';
-import { idOf, readHeader, readPayload, type StoredHeader } from './stored-value.ts';
+import { idOf, isJson, readHeader, readPayload, type StoredHeader } from './stored-value.ts';
 
 /** What Redis has for a key. Times are what remains, by the server's clock, at the moment when it answered. */
 export interface Found {
@@ -31,6 +31,8 @@ export interface StoredValue {
   /** As encoded, before compression. */
   readonly sizeBytes: number;
   readonly isNegative: boolean;
+  /** Whether JSON.parse() has made the payload. */
+  readonly isJson: boolean;
 }
 
 /** Told when a value could not be read (cut short, of another codec, not decodable) and was taken for a miss. */
@@ -95,7 +97,8 @@ class FoundValue implements Found {
   constructor(header: StoredHeader, payload: unknown, nowUs: number) {
     this.freshMs = (header.freshUntilUs - nowUs) / 1000;
     this.status = this.freshMs > 0 ? 'fresh' : 'stale';
-    this.value = { payload, sizeBytes: header.sizeBytes, isNegative: header.isNegative };
+    const { sizeBytes, isNegative } = header;
+    this.value = { payload, sizeBytes, isNegative, isJson: isJson(header) };
     this.staleMs = (header.staleUntilUs - nowUs) / 1000;
     this.deltaMs = header.deltaMs;
     this.tags = header.tags;

@@ -189,6 +189,7 @@ export class LoadAndStore {
       deltaMs: how.loaded.deltaMs,
       beta: plan.beta,
       id: how.id,
+      isChecked: ask.call.schema !== undefined || packed.kind === 'nothing',
     };
     const { recent } = ask.state;
     const isConcerned = recent.concerned(how.since, ask.key, facts.tags);

@@ -5,7 +5,7 @@
  * What is loaded while the key, one of its tags or its namespace is invalidated goes to those who asked before, and is not kept.
  * Redis down: each process loads by itself, still once a key, and keeps the value in memory for a moment.
  */
-import { MillraceError } from '../errors.ts';
+import { isMillraceError, MillraceError } from '../errors.ts';
 import { formatMs } from '../durations.ts';
 import type { Ask } from './ask.ts';
 import type { CacheCore, Moment } from './cache-core.ts';
@@ -102,7 +102,7 @@ export class Loads {
       } else if (ask.call.schema && !value.isNegative) {
         this.#goOn(ask, flight, this.#giveChecked(ask, flight, found, moment));
       } else {
-        const given = this.#give(ask, flight, found, { value: value.payload, moment });
+        const given = this.#give(ask, flight, found, { value: this.#core.protectStored(value), moment });
         if (given instanceof Promise) this.#goOn(ask, flight, given);
         else this.#land(ask, flight, given);
       }
@@ -147,10 +147,10 @@ export class Loads {
   async #giveChecked(ask: Ask, flight: Flight, found: Found, moment: Moment): Promise<unknown> {
     const checked = await fit(this.#core, ask.call.schema, found);
     if (!checked) return this.#lookForLease(ask, flight, { isRefresh: false, seen: found.id });
-    return this.#give(ask, flight, found, { value: checked.value, moment });
+    return this.#give(ask, flight, found, { value: this.#core.protect(checked.value), moment });
   }
 
-  /** What the flight gives for what was found. A promise only where that is to be replaced before. */
+  /** What the flight gives for what was found, whose value is protected. A promise only where that is to be replaced before. */
   #give(ask: Ask, flight: Flight, found: Found, { value, moment }: { value: unknown; moment: Moment }): unknown {
     const core = this.#core;
     const { plan } = ask.call;
@@ -158,7 +158,7 @@ export class Loads {
     const isDue = isStale || isDueEarly(found.freshMs, found.deltaMs, plan.beta, drawRandom());
     if (!isDue && !plan.firstLevel) {
       core.counts.secondLevelHits++;
-      return core.protect(value); // Nothing but the value is needed.
+      return value; // Nothing else is needed.
     }
     const kept = keepFound(core, ask, found, { value, moment });
     if (isStale && !plan.swr) {
@@ -191,6 +191,7 @@ export class Loads {
         try {
           outcome = await core.second.lease(state.name, key, call.tags, leaseMs, { seen });
         } catch (error) {
+          if (isMillraceError(error, 'KEY_INVALID')) throw error; // One of the tags.
           core.missed(error);
           return isFresh(flight, core) ? give(flight) : await this.#loadAndStore.alone(ask, flight);
         }

@@ -158,6 +158,8 @@ interface Remembered {
 export class OptionReader {
   readonly #tiers: Tiers;
   readonly #defaults: LoadDefaults;
+  /** Whether any default or tier says that values stay out of memory. */
+  readonly #hasExceptions: boolean;
   readonly #remembered = new Map<string, Remembered>();
   /** Most calls are like the one before; to see that takes a third of the time that it takes to make its words. */
   #last: Remembered | undefined;
@@ -165,6 +167,15 @@ export class OptionReader {
   constructor(tiers: Tiers, defaults: LoadDefaults) {
     this.#tiers = tiers;
     this.#defaults = defaults;
+    this.#hasExceptions = [defaults, ...Object.values(tiers)].some(({ firstLevel }) => firstLevel === false);
+  }
+
+  /** Whether a load with these options may be given what is in memory. Checks nothing: it comes before each hit. */
+  mayRecall(options: LoadOptions | undefined): boolean {
+    if (options?.firstLevel !== undefined) return options.firstLevel;
+    if (!this.#hasExceptions) return true;
+    const { ttl, firstLevel = true } = this.#defaults;
+    return this.#tierOf(options?.ttl ?? ttl)?.firstLevel ?? firstLevel;
   }
 
   /** @throws MillraceError OPTIONS_INVALID */
@@ -181,7 +192,7 @@ export class OptionReader {
 
   /** The length of a TTL that a loader gives. @throws MillraceError OPTIONS_INVALID */
   ttlMs(ttl: unknown): number {
-    const ms = tryToMs(this.#tiers[ttl as string]?.ttl ?? ttl);
+    const ms = tryToMs(this.#tierOf(ttl)?.ttl ?? ttl);
     if (ms !== undefined && ms > 0 && ms <= LONGEST_MS) return ms;
     throw new MillraceError('OPTIONS_INVALID', `ttl(): expected ${DURATION_FORM}, got ${describeValue(ttl)}`, { ttl });
   }
@@ -208,7 +219,7 @@ export class OptionReader {
         `${owner}: ttl is required, so that nothing is kept for ever by accident`,
         {},
       );
-    const tier = typeof ttl === 'string' && Object.hasOwn(this.#tiers, ttl) ? this.#tiers[ttl] : undefined;
+    const tier = this.#tierOf(ttl);
     if (!tier && tryToMs(ttl) === undefined) throw this.#unknownTtl(ttl, owner);
     checkOptions(schema, { ...options, ttl: tier?.ttl ?? ttl }, owner);
     const all = { ...this.#defaults, ...tier, ...definedOf(options), ttl: tier?.ttl ?? (ttl as Duration) };
@@ -226,6 +237,10 @@ export class OptionReader {
       servesStaleOnError: all.onError !== 'throw',
       backoffMs: msOf(all.backoff) ?? DEFAULT_BACKOFF_MS,
     });
+  }
+
+  #tierOf(ttl: unknown): Tier | undefined {
+    return typeof ttl === 'string' && Object.hasOwn(this.#tiers, ttl) ? this.#tiers[ttl] : undefined;
   }
 
   #unknownTtl(ttl: unknown, owner: string): MillraceError {

@@ -1,11 +1,11 @@
 /**
  * Joins the reads of one tick.
  *
- * On a single server they go in one MGET, with the epochs of their buckets, and the generations where tags are expected; that decides about a
- * value, unless a tag of its bucket was invalidated since it was stored: then read.lua looks at its tags, and stamps it with the new generation.
- * Tags are expected where the reader names some, or cannot name any, and in every bucket where a value with tags was met. On a Cluster each
- * bucket is a call of read.lua, all in one go. Either way a read among others costs less of this process than a GET of its own would.
- * Reads of one key in one tick share one answer, the decoded value too.
+ * On a single server they go in one MGET, or several where they are many, with the epochs of their buckets, and the generations where tags are
+ * expected; that decides about a value, unless a tag of its bucket was invalidated since it was stored: then read.lua looks at its tags, and
+ * stamps it with the new generation. Tags are expected where the reader names some, or cannot name any, and in every bucket where a value with
+ * tags was met. On a Cluster each bucket is a call of read.lua, all in one go. Either way a read among others costs less of this process than a
+ * GET of its own would. Reads of one key that go together share one answer, the decoded value too.
  */
 import type { Clock } from '../clock.ts';
 import { createBatch } from '../redis/batch.ts';
@@ -19,11 +19,14 @@ import type { Bucket, CacheKeys } from './keys.ts';
 import { ASK_AGAIN, readValues, type ReadAnswer } from './second-level-scripts.ts';
 import { standingOf } from './stored-value.ts';
 
-/** More reads are joined into two commands, so that the server looks for the second half while this process decodes the first one. */
-const FEW_READS = 64;
+/**
+ * The first reads of a tick are sent as soon as they are so many: the server looks for them while this process makes the others. Were all sent
+ * when the tick ends, it would answer all at once, and one end would wait for the other in turns.
+ */
+const FIRST_READS = 64;
 /** The time of the server is asked for again once the last answer is older. */
 const TIME_LASTS_MS = 1_000;
-/** And beyond this many each into several. */
+/** And those after them, as soon as they are that many. */
 const MOST_READS = 256;
 
 /** What the joiner needs of the second level. */
@@ -49,14 +52,18 @@ export class ReadJoiner {
   readonly #time: ServerTime;
   readonly #mark = newMark();
   #waiting = new Map<Bucket, Read[]>();
+  /** How many they are, and how many do not wait for the end of the tick. */
+  #count = 0;
+  #enough = FIRST_READS;
+  #isCluster = false;
+  #isDue = false;
   /** Those of the reads that are awaited, for others to await. */
   #awaited: Map<string, AwaitedRead> | undefined;
-  readonly #flush = (): void => {
-    const groups: Group[] = [];
-    for (const [bucket, reads] of this.#waiting) groups.push({ bucket, reads, hasTags: expectTags(bucket, reads) });
-    this.#waiting = new Map();
-    this.#awaited = undefined;
-    for (const joined of split(groups)) this.#ask(joined);
+  readonly #endTick = (): void => {
+    this.#isDue = false;
+    if (this.#count > 0) this.#send();
+    // On a Cluster each bucket is a script, and one that is cut in two would be two.
+    this.#enough = this.#isCluster ? MOST_READS : FIRST_READS;
   };
 
   constructor(parts: JoinerParts) {
@@ -89,10 +96,22 @@ export class ReadJoiner {
   }
 
   #add(bucket: Bucket, read: Read): void {
+    if (!this.#isDue) process.nextTick(this.#endTick);
+    this.#isDue = true;
     const reads = this.#waiting.get(bucket);
-    if (reads) return void reads.push(read);
-    if (this.#waiting.size === 0) process.nextTick(this.#flush);
-    this.#waiting.set(bucket, [read]);
+    if (reads) reads.push(read);
+    else this.#waiting.set(bucket, [read]);
+    if (++this.#count >= this.#enough) this.#send();
+  }
+
+  #send(): void {
+    const groups: Group[] = [];
+    for (const [bucket, reads] of this.#waiting) groups.push({ bucket, reads, hasTags: expectTags(bucket, reads) });
+    this.#waiting = new Map();
+    this.#awaited = undefined;
+    this.#count = 0;
+    this.#enough = MOST_READS;
+    this.#ask(groups);
   }
 
   #ask(groups: readonly Group[]): void {
@@ -100,6 +119,7 @@ export class ReadJoiner {
     const sentAtMs = clock.monotonicMs();
     try {
       const redis = client();
+      this.#isCluster = redis.isCluster;
       if (redis.isCluster) this.#askScript(redis, groups, sentAtMs);
       else this.#askPlainly(redis as SingleClient, groups, sentAtMs);
     } catch (error) {
@@ -195,28 +215,4 @@ function expectTags(bucket: Bucket, reads: readonly Read[]): boolean {
 /** Those that have been answered stay so. */
 function fail(groups: readonly Group[], error: unknown): void {
   for (const { reads } of groups) for (const read of reads) read.fail(error);
-}
-
-/** Parts of about MOST_READS at most. A bucket is not cut in two for as little as its epoch would cost, so that each is asked for once. */
-function split(groups: readonly Group[]): ReadonlyArray<readonly Group[]> {
-  let count = 0;
-  for (const { reads } of groups) count += reads.length;
-  if (count <= FEW_READS) return [groups];
-  const most = Math.min(MOST_READS, Math.ceil(count / 2));
-  const parts: Group[][] = [];
-  let part: Group[] = [];
-  let left = most;
-  for (const { bucket, reads, hasTags } of groups) {
-    for (let from = 0; from < reads.length; from += most) {
-      const piece = reads.length <= most ? reads : reads.slice(from, from + most);
-      part.push({ bucket, reads: piece, hasTags });
-      left -= piece.length;
-      if (left > 0) continue;
-      parts.push(part);
-      part = [];
-      left = most;
-    }
-  }
-  if (part.length > 0) parts.push(part);
-  return parts;
 }

@@ -6,7 +6,8 @@
  * forgets them and says yes to everything that began before.
  */
 
-const MAX_NAMES = 10_000;
+/** Keys, and tags. There may be a namespace for each tenant; but of more keys that are loaded at once, the rest is not kept in memory. */
+const MAX_NAMES = 2_000;
 
 /** The invalidations of one namespace, of keys and of tags. */
 export class RecentInvalidations {
@@ -16,6 +17,11 @@ export class RecentInvalidations {
   #floor = 0;
   readonly #keys = new Map<string, number>();
   readonly #tags = new Map<string, number>();
+
+  /** How many names are remembered. */
+  get size(): number {
+    return this.#keys.size + this.#tags.size;
+  }
 
   /** This moment, for a question later on. */
   get now(): number {

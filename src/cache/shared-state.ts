@@ -42,8 +42,10 @@ export class SharedState {
     this.recent.noteTag(tag);
     this.shelf.deleteTag(tag);
     for (const flight of this.flights.all()) {
-      // The tags of what is being read are not known yet.
-      if (flight.phase !== 'loading' || flight.tags.has(tag)) this.#detach(flight);
+      // The tags of what is being read are not known yet; the value in hand may have others than the one that is loaded.
+      const isKnown = flight.phase === 'loading' || flight.phase === 'waiting';
+      const isTagged = flight.inHand?.tags.includes(tag) === true || flight.tags.has(tag);
+      if (isTagged || !isKnown) this.#detach(flight);
     }
   }
 
@@ -80,9 +82,12 @@ export class SharedState {
     this.flights.remove(flight);
   }
 
-  /** Who waits looks again before he is given anything, so whoever joins him is given what is valid then. */
+  /** Who waits looks again before he is given anything, so whoever joins him is given what is valid then; what is in hand may not be. */
   #detach(flight: Flight): void {
-    if (flight.phase === 'waiting') return;
+    if (flight.phase === 'waiting') {
+      flight.inHand = undefined;
+      return;
+    }
     flight.isDetached = true;
     this.leave(flight);
   }

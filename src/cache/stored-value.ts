@@ -129,6 +129,11 @@ function isVersionAt(raw: Buffer, at: number, version: Buffer): boolean {
   return true;
 }
 
+/** Whether JSON.parse() makes the payload. */
+export function isJson({ kind, codecId }: StoredHeader): boolean {
+  return kind === 'coded' && codecId === jsonCodec.id;
+}
+
 /** The id alone, also of a value whose payload cannot be read. */
 export function idOf(raw: Buffer): string {
   return raw.toString('latin1', ID_AT, TIMES_AT);
@@ -140,10 +145,10 @@ export function idOf(raw: Buffer): string {
  * @throws whatever is wrong with the payload.
  */
 export function readPayload(header: StoredHeader, codecs: ReadonlyMap<number, Codec>): unknown {
-  const { kind, compression, codecId, raw, payloadAt, sizeBytes } = header;
+  const { kind, compression, raw, payloadAt, sizeBytes } = header;
   if (kind === 'nothing') return null;
   // The way of most values: without a view of the bytes, which costs more than the rest of the header.
-  if (kind === 'coded' && codecId === jsonCodec.id && compression === 'none') {
+  if (isJson(header) && compression === 'none') {
     checkSize(raw.length - payloadAt, sizeBytes);
     return JSON.parse(raw.toString('utf8', payloadAt)) as unknown;
   }

@@ -21,7 +21,9 @@ export const DEFAULT_IPV6_PREFIX = 56;
 /** What is no address shares one key: such a text is made up by the caller, who could make up another one each time. */
 const NO_ADDRESS = 'unknown';
 const LONGEST_PLAIN_ID = 100;
-const MAPPED_PREFIX = '00000000000000000000ffff';
+/** What IPv4 addresses look like to IPv6, as of a socket that takes both (RFC 4291), and behind a NAT64 (RFC 6052). */
+const IPV4_PREFIXES = ['00000000000000000000ffff', '0064ff9b0000000000000000'];
+const IPV4_AT = 24;
 
 /**
  * The key of a caller that is known by his address only, such as for `limiter.reset()`.
@@ -55,7 +57,7 @@ export function networkOf(text: string, ipv6Prefix: number): string | undefined 
   const bare = address.split('%', 1)[0] ?? ''; // Without the zone, which is of the server and not of the caller.
   if (!isIPv6(bare)) return undefined;
   const hex = hexOf(bare);
-  if (hex.startsWith(MAPPED_PREFIX)) return ipv4Of(hex.slice(MAPPED_PREFIX.length));
+  if (IPV4_PREFIXES.includes(hex.slice(0, IPV4_AT))) return ipv4Of(hex.slice(IPV4_AT));
   const bits = BigInt(`0x${hex}`) >> BigInt(128 - ipv6Prefix);
   return `${bits.toString(16)}/${ipv6Prefix}`;
 }
@@ -69,7 +71,7 @@ function withoutPort(text: string): string {
 
 /** The 32 hex digits of an IPv6 address in any of its forms. */
 function hexOf(address: string): string {
-  const [head = '', tail] = address.split('::', 2);
+  const [head = '', tail] = address.toLowerCase().split('::', 2);
   const before = groupsOf(head);
   const after = groupsOf(tail ?? '');
   const zeros = '0000'.repeat(8 - before.length - after.length);

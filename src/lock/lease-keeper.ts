@@ -118,6 +118,8 @@ export class Lease extends Link implements Lock {
   readonly #scripts: LockScripts;
   readonly #request: LockRequest;
   readonly #how: LeaseHow;
+  /** See Granted. */
+  readonly #holder: string | undefined;
   readonly #grantedAtMs: number;
   #ttlMs: number;
   #deadlineMs: number;
@@ -140,6 +142,7 @@ export class Lease extends Link implements Lock {
     this.#scripts = scripts;
     this.#request = request;
     this.#how = how;
+    this.#holder = granted.holder;
     this.#grantedAtMs = keeper.parts.clock.monotonicMs();
     this.#ttlMs = request.ttlMs;
     this.#isRecorded = granted.isRecorded === true;
@@ -332,6 +335,7 @@ export class Lease extends Link implements Lock {
           isInTime,
           again,
           isRecorded: this.#isRecorded,
+          holder: this.#holder,
         });
         if (granted.length > 0) waiting.handOver(this.#scripts, this.name, granted, sentAtMs);
         // A waiter whose grant was in the answer that was lost finds it by looking.

@@ -39,6 +39,8 @@ export interface Granted {
   readonly sentAtMs: number;
   /** Redis remembers the token, whatever becomes of the lock. A hand-over within a process leaves that to the next act. */
   readonly isRecorded?: boolean;
+  /** What stands in Redis for the holder, where it is known: the release then need not make it again. */
+  readonly holder?: string | undefined;
 }
 
 /** It waits in the queue. */
@@ -85,6 +87,8 @@ export interface ReleaseHow {
   readonly again: boolean;
   /** Redis remembers the token already; see Granted. */
   readonly isRecorded?: boolean;
+  /** See Granted. */
+  readonly holder?: string | undefined;
 }
 
 /** One implementation for mutexes, one for each use of permits. Everything throws a MillraceError of src/redis when Redis cannot be asked. */

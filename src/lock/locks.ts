@@ -10,7 +10,7 @@
  */
 import { z } from 'zod';
 import { formatMs, type Duration } from '../durations.ts';
-import { MillraceError } from '../errors.ts';
+import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions } from '../schema.ts';
 import { whileHeld, type LockType } from './acquirer.ts';
 import { createLockCore, type LockConnections, type LockCore } from './core.ts';
@@ -232,8 +232,11 @@ export class Locks {
   }
 
   async #takeAll(given: readonly string[], options: ParsedLockOptions): Promise<LockSet | undefined> {
-    const names = [...new Set(given)].toSorted();
-    if (names.length === 0) throw new MillraceError('OPTIONS_INVALID', 'acquire: expected at least one name, got none');
+    if (!Array.isArray(given) || given.length === 0) {
+      const message = `acquire: expected a name, or a list of at least one, got ${describeValue(given)}`;
+      throw new MillraceError('OPTIONS_INVALID', message);
+    }
+    const names = [...new Set<string>(given)].toSorted();
     const { clock } = this.#core;
     const untilMs = clock.monotonicMs() + options.waitMs;
     const locks: Lock[] = [];

@@ -59,6 +59,13 @@ export interface MutexParts {
   waiting: Pick<Waiting, 'processId' | 'channelPrefix' | 'countsReceivers'>;
 }
 
+/** What is made of the name of a mutex. */
+interface KnownMutex extends MutexKeys {
+  /** What release.lua is told, for a token that Redis does not remember yet, and for one that it does. */
+  readonly home: string;
+  readonly homeRecorded: string;
+}
+
 /** The scripts of mutexes. */
 export class MutexScripts implements LockScripts {
   readonly kind = 'm';
@@ -68,9 +75,7 @@ export class MutexScripts implements LockScripts {
   readonly #process: string;
   readonly #channels: string;
   readonly #counts: number;
-  /** What release.lua is told of this process. */
-  readonly #home: string;
-  readonly #keys: KeptKeys<MutexKeys>;
+  readonly #keys: KeptKeys<KnownMutex>;
 
   constructor(parts: MutexParts) {
     this.#parts = parts;
@@ -79,13 +84,17 @@ export class MutexScripts implements LockScripts {
     this.#process = parts.waiting.processId;
     this.#channels = parts.waiting.channelPrefix;
     this.#counts = parts.waiting.countsReceivers ? 1 : 0;
-    this.#home = `${this.#counts} ${this.#channels}`;
     const { keys } = parts;
-    this.#keys = new KeptKeys((name) => ({
-      holder: keys(name),
-      queue: keys(name, 'queue'),
-      fence: keys(name, 'fence'),
-    }));
+    this.#keys = new KeptKeys((name) => {
+      const home = `${this.#counts} ${this.#channels} ${name}`;
+      return {
+        holder: keys(name),
+        queue: keys(name, 'queue'),
+        fence: keys(name, 'fence'),
+        home: `0 ${home}`,
+        homeRecorded: `1 ${home}`,
+      };
+    });
   }
 
   async acquire(request: LockRequest, how: AcquireHow): Promise<Granted | Queued | Refused> {
@@ -101,7 +110,9 @@ export class MutexScripts implements LockScripts {
     } catch (error) {
       reply = await mended(error, this.#guard, client, acquireScript, keys.holder, { me, ttlMs, how: mode });
     }
-    if (typeof reply === 'string') return { status: 'granted', token: Number(reply), sentAtMs, isRecorded: true };
+    if (typeof reply === 'string') {
+      return { status: 'granted', token: Number(reply), sentAtMs, isRecorded: true, holder: `${me}|${reply}` };
+    }
     const [status, leftMs] = reply;
     if (status === 'queued') return { status, leftMs: leaseLeft(leftMs) };
     return { status, isFree: leftMs === NO_KEY };
@@ -145,9 +156,9 @@ export class MutexScripts implements LockScripts {
     }
     const client = this.#parts.connections.commands();
     const keys = this.#keys.of(request.name);
-    const mine = `${this.#entryOf(request)}|${token}`;
+    const mine = how.holder ?? `${this.#entryOf(request)}|${token}`;
     const heldUs = `${Math.max(1, Math.floor(how.heldMs * 1_000))}`;
-    const home = `${how.isRecorded === true ? '1' : '0'} ${this.#home} ${request.name}`;
+    const home = how.isRecorded === true ? keys.homeRecorded : keys.home;
     const sentAtMs = this.#clock.monotonicMs();
     let reply: ReleaseReply;
     try {

@@ -35,6 +35,12 @@ describe('wrap', () => {
     expect(calls).toHaveLength(3);
   });
 
+  test('a key that cannot be made rejects', async () => {
+    const { cache } = await cacheOf({ redis: { url: server.url }, live: false });
+    const size = cache.wrap((list: string[]) => list.length, { key: (list) => list.join('+'), ttl: '1m' });
+    await expect(size(undefined as never)).rejects.toThrow(TypeError);
+  });
+
   test('wrong options are refused at once', async () => {
     const { cache } = await cacheOf({ redis: { url: server.url }, live: false });
     expect(() => cache.wrap(() => 1, { key: () => 'key' })).toThrow(/ttl is required/);

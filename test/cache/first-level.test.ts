@@ -30,9 +30,11 @@ const facts = (key: string, sizeBytes: number, tags: string[] = []): KeptFacts =
   deltaMs: 0,
   beta: 1,
   id: '',
+  isChecked: false,
 });
 
 const load = () => ({ list: [1] });
+const loadBytes = () => Buffer.from('bytes');
 
 test('the bytes of all namespaces together are limited, and the least recently used goes first', () => {
   const level = new FirstLevel({ maxBytes: 10_000, isolation: 'frozen' });
@@ -49,6 +51,57 @@ test('the bytes of all namespaces together are limited, and the least recently u
   right.set(facts('huge', 20_000));
   expect(right.get('huge')).toBe(undefined);
   expect(right.get('d')).toBeDefined();
+});
+
+test.each(['frozen', 'cloned', 'shared'] as const)(
+  'bytes are a Buffer for every caller, where values are %s',
+  async (isolation) => {
+    const { cache, prefix } = await cacheOf({ redis: { url: server.url }, firstLevel: { isolation } });
+    const { cache: other } = await cacheOf({ redis: { url: server.url }, firstLevel: { isolation }, prefix });
+    const first = await cache.getOrSet('key', loadBytes, { ttl: '1m' });
+    const all = [
+      first,
+      await cache.getOrSet('key', loadBytes, { ttl: '1m' }),
+      cache.peek('key'),
+      await other.get('key'),
+    ];
+    expect(all.map((bytes) => (Buffer.isBuffer(bytes) ? bytes.toString() : bytes))).toEqual(Array(4).fill('bytes'));
+    // Bytes cannot be frozen.
+    first[0] = 66;
+    expect((await cache.getOrSet('key', loadBytes, { ttl: '1m' })).toString()).toBe(
+      isolation === 'cloned' ? 'bytes' : 'Bytes',
+    );
+  },
+);
+
+test.each([
+  ['a namespace', { ttl: '1m', firstLevel: false }, {}],
+  ['a tier', {}, { ttl: 'asked' }],
+  ['the tier of a namespace', { ttl: 'asked' }, {}],
+] as const)(
+  '%s that keeps values out of memory takes none that others have put there',
+  async (_what, defaults, options) => {
+    const tiers = { asked: { ttl: '1m', firstLevel: false } } as const;
+    const { cache } = await cacheOf({ redis: { url: server.url }, tiers });
+    const plain = cache.namespace('space');
+    const asking = cache.namespace('space', defaults);
+    await plain.getOrSet('key', () => 'old', { ttl: '1m' });
+    await plain.getOrSet('memory', () => 'there', { ttl: '1m' });
+    expect(plain.peek('key')).toBe('old');
+    const before = cache.stats();
+    expect(await asking.getOrSet('key', () => 'wrong', options)).toBe('old');
+    expect(cache.stats()).toMatchObject({ hits: before.hits, secondLevelHits: before.secondLevelHits + 1 });
+    // The call's own word comes first.
+    expect(await asking.getOrSet('memory', () => 'wrong', { ...options, firstLevel: true })).toBe('there');
+    expect(cache.stats().hits).toBe(before.hits + 1);
+  },
+);
+
+test('get() of a namespace that keeps values out of memory takes none that others have put there', async () => {
+  const { cache } = await cacheOf({ redis: { url: server.url } });
+  await cache.namespace('space').getOrSet('key', () => 'there', { ttl: '1m' });
+  expect(await cache.namespace('space', { firstLevel: false }).get('key')).toBe('there');
+  expect(cache.stats()).toMatchObject({ hits: 0, secondLevelHits: 1 });
 });
 
 test('an evicted or replaced value is gone from the index by tags, too', () => {
@@ -110,6 +163,8 @@ test('what was invalidated is remembered within a limit, beyond which everything
   ]).toEqual([true, true, false]);
   expect(recent.concerned(recent.now, 'a', ['t'])).toBe(false);
   for (let index = 0; index < 10_001; index++) recent.noteKey(`key ${index}`);
+  for (let index = 0; index < 10_001; index++) recent.noteTag(`tag ${index}`);
+  expect(recent.size).toBeLessThanOrEqual(4_000); // There may be a namespace for each tenant.
   expect(recent.concerned(begun, 'b', [])).toBe(true);
   expect(recent.concerned(recent.now, 'b', [])).toBe(false);
 });

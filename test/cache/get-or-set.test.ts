@@ -230,6 +230,8 @@ describe('what a loader says', () => {
   });
 });
 
+const loadFitting = () => ({ name: 'new', size: 1 });
+
 describe('a schema', () => {
   const schema = z.object({ name: z.string(), size: z.coerce.number() });
   type Sized = z.infer<typeof schema>;
@@ -259,6 +261,21 @@ describe('a schema', () => {
     expect(loads).toBe(1);
     expect(other.stats().misfits).toBe(1);
     expect(await cache.get('key')).toEqual({ name: 'new', size: 1 });
+  });
+
+  test('a value that was read without it is not given from memory to who names it', async () => {
+    const { cache, other } = await pair();
+    await other.get('fits'); // It hears from then on.
+    await cache.setMany(Object.entries({ fits: loadText(), wrong: { title: 'old' } }), { ttl: '1m' });
+    await eventually(() => expect(other.stats().heard).toBe(2)); // Messages of the two would drop them.
+    expect(await other.getMany(['fits', 'wrong'])).toEqual([loadText(), { title: 'old' }]);
+    expect([other.peek('fits'), other.peek('wrong')]).toEqual([loadText(), { title: 'old' }]);
+    const options = { ttl: '1m', schema } as const;
+    expect(await other.getOrSet('fits', loadFitting, options)).toEqual({ name: 'a', size: 7 });
+    expect(await other.getOrSet('wrong', loadFitting, options)).toEqual(loadFitting());
+    expect(other.stats().misfits).toBe(1);
+    // From then on memory has what the schema has made.
+    expect(other.peek('fits')).toEqual({ name: 'a', size: 7 });
   });
 
   test('a loader whose value does not fit fails, with every fault named', async () => {

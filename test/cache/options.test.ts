@@ -47,6 +47,23 @@ describe('of a call', () => {
     expect(cache.stats().loads).toBe(0);
   });
 
+  test('a loader must be a function', async () => {
+    ({ cache } = await cacheOf({ redis: { url: server.url }, live: false }));
+    const error = await failureOf(cache.getOrSet('key', 5 as never, { ttl: '1m' }), 'OPTIONS_INVALID');
+    expect(error.message).toBe('getOrSet: loader: expected a function, got 5');
+  });
+
+  test('tags that Redis cannot keep are refused, and are not taken for an outage', async () => {
+    ({ cache } = await cacheOf({ redis: { url: server.url } }));
+    const tags = ['x'.repeat(10_001)];
+    const error = await failureOf(
+      cache.getOrSet('key', () => 1, { ttl: '1m', tags }),
+      'KEY_INVALID',
+    );
+    expect(error.message).toContain('at most 10000 characters');
+    expect(cache.stats()).toMatchObject({ loads: 0, secondLevelFailures: 0 });
+  });
+
   test('a key must be a string that is not empty', async () => {
     ({ cache } = await cacheOf({ redis: { url: server.url }, live: false }));
     for (const key of ['', 7, undefined, null]) {

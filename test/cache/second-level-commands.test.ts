@@ -54,8 +54,23 @@ describe('on a single server', () => {
         some.flatMap(({ key }) => [level.read('shop', key), level.read('else', key), level.read('shop', key)]),
       );
     expect(await during(readAll(entries.slice(0, 30)))).toEqual({ mget: 1 });
-    // Many are two, sent together, so that one is looked for while the other is decoded.
     expect(await during(readAll(entries))).toEqual({ mget: 2 });
+  });
+
+  test('the first of many reads are sent before the tick ends, so that the server looks for them meanwhile', async () => {
+    const { level, connections } = await open();
+    const entries = Array.from({ length: 100 }, (_, index) => ({ key: `k${index}`, value: index }));
+    await level.setMany('shop', entries, MINUTE);
+    const { commandQueue } = connections.commands() as unknown as { commandQueue: { length: number } };
+    const sentOf = (count: number) => {
+      const reads = entries.slice(0, count).map(({ key }) => level.read('shop', key));
+      return { sent: commandQueue.length, reads: Promise.all(reads) };
+    };
+    const few = sentOf(30);
+    expect((await few.reads).map(shown)).toEqual(entries.slice(0, 30).map(({ value }) => value));
+    const many = sentOf(100);
+    expect((await many.reads).map(shown)).toEqual(entries.map(({ value }) => value));
+    expect([few.sent, many.sent]).toEqual([0, 1]);
   });
 
   test('the reads that follow on the answers of one tick are joined again', async () => {

@@ -121,6 +121,17 @@ test.each([
   expect(await Promise.all([first, second])).toEqual(['theirs', 'theirs']);
 });
 
+test('no name of a namespace is that of the keys in none', async () => {
+  const [cache] = await group(1);
+  const spaces = [cache, ...['main', 'main/main', 'main/a', 'a'].map((name) => cache.namespace(name))];
+  await Promise.all(spaces.map((space, index) => space.set('key', index, { ttl: '1m' })));
+  expect(await Promise.all(spaces.map((space) => space.get('key')))).toEqual([0, 1, 2, 3, 4]);
+  await cache.namespace('main').clear();
+  expect(await cache.namespace('main').get('key')).toBe(undefined);
+  expect(await cache.get('key')).toBe(0);
+  expect(await cache.namespace('main').namespace('a').get('key')).toBe(3);
+});
+
 test('the key of one namespace is not that of another', async () => {
   const [cache] = await group(1);
   const values = await Promise.all([

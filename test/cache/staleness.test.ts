@@ -79,6 +79,16 @@ describe.each([true, false])('a value past its TTL (in memory: %s)', (firstLevel
     await eventually(async () => expect(await other.get('key')).toBe('new'));
   });
 
+  test('the soft timeout of each caller is its own', async () => {
+    const { cache } = await stale({ firstLevel });
+    const fresh = gate<string>();
+    const soft = { ...options, swr: false, ttl: '1m' } as const;
+    const patient = cache.getOrSet('key', () => fresh.opened, { ...soft, soft: '20s' });
+    expect(await cache.getOrSet('key', () => fresh.opened, { ...soft, soft: '20ms' })).toBe('old');
+    fresh.open('new');
+    expect(await patient).toBe('new');
+  });
+
   test('is served when the load fails, and nobody loads again before the back-off is over', async () => {
     const { cache, other } = await stale({ firstLevel });
     let loads = 0;

@@ -46,7 +46,7 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
       ).toBe('stored');
       const found = await theirs.level.read('shop', 'a');
       expect(found).toMatchObject({ status: 'fresh', deltaMs: 5, tags: ['t', 'u:1'] });
-      expect(found.value).toEqual({ payload: { id: 7, name: 'ä😀' }, sizeBytes: 24, isNegative: false });
+      expect(found.value).toEqual({ payload: { id: 7, name: 'ä😀' }, sizeBytes: 24, isNegative: false, isJson: true });
       expect(found.freshMs).toBeGreaterThan(45_000);
       expect(found.freshMs).toBeLessThanOrEqual(60_000);
       expect(found.staleMs - found.freshMs).toBeCloseTo(30_000, 0);
@@ -66,6 +66,7 @@ describe.each<Topology>(['standalone', 'sentinel', 'cluster'])('on %s', (topolog
         payload: null,
         sizeBytes: 0,
         isNegative: true,
+        isJson: false,
       });
     });
 

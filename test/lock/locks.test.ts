@@ -29,7 +29,7 @@ describe('options', () => {
     expect(message).toContain('waitReplicas.count: expected at least 1');
     await failureOf(locks.acquire('x', { ttl: '30d' }), 'OPTIONS_INVALID');
     await failureOf(locks.using('x', undefined as never), 'OPTIONS_INVALID');
-    await failureOf(locks.acquire([]), 'OPTIONS_INVALID');
+    for (const name of [[], 7, {}, undefined]) await failureOf(locks.acquire(name as never), 'OPTIONS_INVALID');
     await failureOf(locks.acquire(''), 'KEY_INVALID');
     const connections = createConnections({ url: server.url });
     expect(() => createLocks(connections, { lease: '3s' } as object)).toThrow('unknown option lease');

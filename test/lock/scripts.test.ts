@@ -242,7 +242,7 @@ describe('a waiter that leaves', () => {
 
 describe('a look', () => {
   test('gives a lock whose lease has ended to the first in the queue, whoever looks', async () => {
-    await held(a, request('m1', 30));
+    await held(a, request('m1', 500));
     await mustQueue(b, request('m2'));
     await mustQueue(a, request('m3'));
     await eventually(async () => expect(await holder()).toBeUndefined());
