@@ -6,6 +6,7 @@
  * text alone.
  */
 import { z } from 'zod';
+import { describeValue, MillraceError } from '../errors.ts';
 import { checkOptions } from '../schema.ts';
 
 /** Cuts texts into chunks. */
@@ -67,13 +68,22 @@ export function textChunker(options: TextChunkerOptions = {}): Chunker {
   const limit: Limit = {
     maxChars: Math.min(maxChars, charsByTokens),
     maxTokens: tokeniser && maxTokens,
-    count: (text) => tokeniser?.count(text) ?? 0,
+    count: (text) => (tokeniser ? countBy(tokeniser, text) : 0),
   };
   const tokens = limit.maxTokens === undefined ? '' : `:${limit.maxTokens}@${tokeniser?.id}`;
   return Object.freeze({
     id: `text-1:${limit.maxChars}${tokens}:${overlap}`,
     split: (text: string) => pack(text, unitsOf(text, limit), limit, Math.min(overlap, limit.maxChars / 2)),
   });
+}
+
+/** @throws MillraceError INPUT_INVALID when it counts nothing that could be compared, of which no text would ever fit */
+function countBy(tokeniser: Tokeniser, text: string): number {
+  const tokens = tokeniser.count(text);
+  if (tokens >= 0) return tokens;
+  const { id } = tokeniser;
+  const came = describeValue(tokens);
+  throw new MillraceError('INPUT_INVALID', `tokeniser ${id}: expected a number of tokens, got ${came}`, { id });
 }
 
 interface Limit {
@@ -120,7 +130,7 @@ function addSentences(units: Unit[], text: string, start: number, end: number, l
 
 function addFitting(units: Unit[], text: string, unit: Unit, limit: Limit): void {
   let { from, opens } = unit;
-  while (!fits(text, from, unit.to, limit)) {
+  while (from < unit.to && !fits(text, from, unit.to, limit)) {
     const to = cut(text, from, unit.to, limit);
     units.push({ from, to, opens });
     from = skipSpace(text, to);
@@ -161,7 +171,7 @@ function lastSpace(text: string, from: number, end: number): number {
   return from;
 }
 
-/** Between the halves of a surrogate pair, or before a mark that belongs to what is before it. */
+/** Between the halves of a surrogate pair. */
 function isInsideCharacter(text: string, at: number): boolean {
   return /[\ud800-\udbff]/.test(text[at - 1] ?? '') && /[\udc00-\udfff]/.test(text[at] ?? '');
 }

@@ -1,10 +1,10 @@
 /** The items that an app gives, made into documents as they shall be. */
-import { describeValue, MillraceError } from '../errors.ts';
+import { describeValue, isMillraceError, MillraceError } from '../errors.ts';
 import type { Chunker } from './chunker.ts';
 import type { Embedder } from './embedder.ts';
 import { hashOf } from './manifest.ts';
 import { checkMetadata, type CompiledSchema, type Metadata, type VectorSchema } from './schema.ts';
-import { checkVector, toBlob, type VectorLike } from './vectors.ts';
+import { bytesOf, checkVector, type VectorLike } from './vectors.ts';
 import type { Chunk, TargetDocument } from './write-plan.ts';
 
 /** A document for the index: a text, which is split and embedded, or a vector, or a vector with the text that it stands for. */
@@ -41,14 +41,18 @@ export const GIVEN = '0';
 
 /** @throws MillraceError INPUT_INVALID, VECTOR_INVALID, PAYLOAD_TOO_LARGE */
 export function prepareDocument(item: VectorItem, parts: DocumentParts): PreparedDocument {
+  if (typeof item !== 'object' || item === null) {
+    throw new MillraceError('INPUT_INVALID', `a document: expected an object, got ${describeValue(item)}`, {});
+  }
   const { id, text, vector } = item;
   checkId(id);
   const metadata = checkMetadata(parts.schema, item.metadata ?? {}, `the metadata of ${id}`) as Record<string, unknown>;
   const metadataJson = canonical(metadata, parts.schema);
   if (text !== undefined) checkText(id, text);
   if (vector !== undefined) {
-    const checked = checkVector(vector, parts.dimensions, `the vector of ${id}`);
-    const contentHash = hashOf(CONTENT_HASH_BYTES, 'vector', toBlob(checked), text ?? '');
+    const own = checkVector(vector, parts.dimensions, `the vector of ${id}`);
+    const checked = own === vector ? own.slice() : own; // The app may use its memory for the next one.
+    const contentHash = hashOf(CONTENT_HASH_BYTES, 'vector', bytesOf(checked), text ?? '');
     const chunks = [{ id: GIVEN, index: 0, text }];
     return { id, contentHash, isText: false, metadata, metadataJson, chunks, given: new Map([[GIVEN, checked]]) };
   }
@@ -65,7 +69,7 @@ export function prepareDocument(item: VectorItem, parts: DocumentParts): Prepare
     metadataJson,
     // Split only when it is needed: most documents of most upserts are unchanged.
     get chunks() {
-      chunks ??= chunksOf(parts.chunker.split(text));
+      chunks ??= chunksOf(splitBy(parts.chunker, id, text));
       return chunks;
     },
     given: new Map(),
@@ -80,6 +84,23 @@ export function checkId(id: unknown): asserts id is string {
     `the id of a document: expected 1 to ${LONGEST_ID} characters, got ${describeValue(id)}`,
     { id },
   );
+}
+
+/** What the chunker makes of one text; it may be somebody's own. @throws MillraceError INPUT_INVALID */
+function splitBy(chunker: Chunker, id: string, text: string): readonly string[] {
+  let parts: unknown;
+  try {
+    parts = chunker.split(text);
+  } catch (cause) {
+    if (isMillraceError(cause)) throw cause;
+    const told = cause instanceof Error ? cause.message : String(cause);
+    throw new MillraceError('INPUT_INVALID', `document ${id}: chunker ${chunker.id} failed: ${told}`, { id, cause });
+  }
+  const other = Array.isArray(parts) ? parts.find((part) => typeof part !== 'string') : parts;
+  if (!Array.isArray(parts) || other !== undefined) {
+    throw invalid(id, `chunker ${chunker.id}: expected texts, got ${describeValue(other)}`);
+  }
+  return parts as string[];
 }
 
 /** A text that comes twice in a document is one chunk, at its first place. */

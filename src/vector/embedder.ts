@@ -89,8 +89,8 @@ export function embeddingHash(embedder: Pick<Embedder, 'id'>, kind: TextKind, te
     .digest('base64url');
 }
 
-/** What comes of it, or the signal's reason when that aborts first: not every embedder listens to it. */
-async function orAbort<T>(asked: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** What comes of it, or the signal's reason when that aborts first: not everything that is asked listens to it. */
+export async function orAbort<T>(asked: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return asked;
   const answered = new AbortController();
   const aborted = new Promise<never>((_resolve, reject) => {

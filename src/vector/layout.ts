@@ -4,7 +4,7 @@
  *   P:vector:{NAME}:index                    HASH    current, last, building: versions; version:N, dropping:N: definitions  open-index.lua
  *   P:vector:{NAME}:rebuilding               STRING  who rebuilds it, for a minute at a time                           keep-lease.lua
  *   P:vector:{NAME}:answer:ID                STRING  an answer, which expires                                          semantic-cache.ts
- *   P:vector:{NAME:VERSION:SHARD}:vectors    VSET    chunk -> vector, attributes                                     write-document.lua
+ *   P:vector:{NAME:VERSION:SHARD}:vectors    VSET    chunk -> vector, attributes                                     write-documents.lua
  *     :manifests                             HASH    document -> manifest; see manifest.ts
  *     :lists                                 HASH    document -> its chunks, where they are many
  *     :texts                                 HASH    chunk -> its place in the document, its text

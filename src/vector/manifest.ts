@@ -32,24 +32,40 @@ const DRAWN_BYTES = 128 * REVISION_BYTES;
 let drawn = randomBytes(DRAWN_BYTES);
 let drawnAt = 0;
 
-/** A manifest and a list as they are stored; the list is empty where the manifest has the chunks. */
+/** Stands for a list that is there already, and stays as it is. */
+const KEPT_LIST = '*';
+
+/** The chunks of a document, as its manifest and its list have them; the list is empty where the manifest has all. */
+export interface StoredChunks {
+  readonly inManifest: string;
+  readonly list: string;
+}
+
+/** A manifest and a list as they are stored. */
 export interface StoredManifest {
   readonly manifest: string;
   readonly list: string;
 }
 
+/** In a list of their own where they are many. */
+export function encodeChunks(chunkIds: readonly string[]): StoredChunks {
+  const all = chunkIds.join(',');
+  return chunkIds.length <= MOST_INLINE ? { inManifest: all, list: '' } : { inManifest: LISTED, list: all };
+}
+
+/** @param entry `listThere`: the list that is there by then; the same is not sent again. */
 export function encodeManifest(entry: {
   revision: string;
   contentHash: string | undefined;
   metadata: string;
-  chunkIds: readonly string[];
+  chunks: StoredChunks;
+  listThere: string;
 }): StoredManifest {
-  const { revision, contentHash = UNFINISHED, metadata, chunkIds } = entry;
-  const list = chunkIds.join(',');
-  const isInline = chunkIds.length <= MOST_INLINE;
+  const { revision, contentHash = UNFINISHED, metadata, chunks, listThere } = entry;
+  const { inManifest, list } = chunks;
   return {
-    manifest: `${revision} ${contentHash} ${isInline ? list : LISTED}\n${metadata}`,
-    list: isInline ? '' : list,
+    manifest: `${revision} ${contentHash} ${inManifest}\n${metadata}`,
+    list: list !== '' && list === listThere ? KEPT_LIST : list,
   };
 }
 

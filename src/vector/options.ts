@@ -47,7 +47,7 @@ export interface IndexOptions<Schema extends VectorSchema = VectorSchema> {
   algorithm?: 'hnsw' | 'flat' | undefined;
   /** Links of a node of the graph. Default 16. More finds better and takes more memory. */
   m?: number | undefined;
-  /** How far a new vector looks for its neighbours. Default 200. More finds better and makes writing slower. */
+  /** How far a new vector looks for its neighbours. Default 200. More finds better and makes writing slower, which spends nearly all its time on it. */
   efConstruction?: number | undefined;
   /** The metadata. Default none. */
   schema?: Schema | undefined;

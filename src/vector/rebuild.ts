@@ -204,8 +204,8 @@ class Rebuild {
   /** The new version is used by now, so nothing of this is a failure of the rebuild. */
   async #dropOld({ number }: Version): Promise<void> {
     const { clock, log, options } = this.#parts;
-    this.#tell('dropping');
     try {
+      this.#tell('dropping');
       await clock.sleep(this.#options.keepOld ?? KEEP_OLD_MS, { signal: this.#signal });
       await this.#drop([number]);
     } catch (error) {

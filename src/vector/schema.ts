@@ -102,7 +102,10 @@ const ruleOption = z
   });
 const schemaOption = z
   .record(
-    z.string().regex(NAME, 'expected a name of up to 64 letters, digits and _ that begins with a letter'),
+    z
+      .string()
+      .regex(NAME, 'expected a name of up to 64 letters, digits and _ that begins with a letter')
+      .refine((name) => !(name in {}), 'expected a name that not every object has'),
     z.union([typeOption, ruleOption]),
   )
   .refine((fields) => Object.keys(fields).length <= MOST_FIELDS, { error: `expected at most ${MOST_FIELDS} fields` });
@@ -165,7 +168,8 @@ export function checkMetadata<Schema extends VectorSchema>(
     }
     if (value === undefined || (Array.isArray(value) && value.length === 0 && field.type === 'tags')) continue;
     const expected = faultOfValue(field.type, value);
-    if (expected === undefined) kept[name] = value;
+    // The app may use its list of tags for the next document.
+    if (expected === undefined) kept[name] = Array.isArray(value) ? value.slice() : value;
     else faults.push({ path: name, reason: `expected ${expected}, got ${describeValue(value)}` });
   }
   if (faults.length > 0) throw faultsError('INPUT_INVALID', what, faults);

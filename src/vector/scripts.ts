@@ -7,11 +7,11 @@ import { defineScript } from '../redis/script.ts';
  */
 export type WriteOutcome = 'written' | 'changed' | 'sealed' | 'closed';
 
-export const writeDocument = defineScript({
-  file: 'vector/write-document.lua',
+export const writeDocuments = defineScript({
+  file: 'vector/write-documents.lua',
   keys: ['manifests', 'lists', 'phase', 'seal', 'dirty', '...targets'],
-  args: ['id', 'seen', 'manifest', 'list', 'builder', 'steps'],
-  reply: (outcome: WriteOutcome) => outcome,
+  args: ['builder', 'documents', '...blobs'],
+  reply: (told: WriteOutcome | ReadonlyArray<WriteOutcome | Error>) => told,
 });
 
 export const openIndex = defineScript({

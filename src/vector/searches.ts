@@ -182,8 +182,10 @@ export class Searches {
     const { k, withText, ef, minScore } = query;
     const window = Math.max(hybrid.window, k);
     const { constant, ranking } = hybrid;
-    if (ranking)
-      return this.#withRanking(version, vector, filter, { ...query, k: window }, ranking.slice(0, window), constant, k);
+    if (ranking) {
+      const ids = [...new Set(ranking)].slice(0, window); // One of parts names a document for each.
+      return this.#withRanking(version, vector, filter, { ...query, k: window }, ids, constant, k);
+    }
     const text = hybrid.text ?? query.text;
     if (text === undefined)
       throw new MillraceError('OPTIONS_INVALID', 'hybrid: expected a text or a ranking, got neither', {});
@@ -237,7 +239,7 @@ export class Searches {
   ): Promise<SearchHit[]> {
     const near = await this.#nearest(version, vector, filter, { ...query, groupByDocument: true }, 1);
     const known = new Map(near.map((hit) => [hit.id, hit]));
-    const others = [...new Set(ranking)].filter((id) => !known.has(id));
+    const others = ranking.filter((id) => !known.has(id));
     for (const hit of await this.#bestOf(version, vector, others, query, filter)) known.set(hit.id, hit);
     const ranks = fuseRanks([near.map(({ id }) => id), ranking.filter((id) => known.has(id))], constant);
     return [...ranks]

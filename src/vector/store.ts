@@ -1,12 +1,12 @@
 /** The documents of one index: their manifests read, and written together with the commands of an engine. */
 import { createBatch, type Batch } from '../redis/batch.ts';
 import type { Guard } from '../redis/guard.ts';
-import type { ScriptClient } from '../redis/script.ts';
+import { explainScriptError, type ScriptClient } from '../redis/script.ts';
 import type { ChunkNames } from './engine.ts';
 import { chunkOf, shardOf, type Place, type ShardKeys } from './layout.ts';
 import { decodeManifest, splitList, type Manifest, type StoredManifest } from './manifest.ts';
-import { writeDocument, type WriteOutcome } from './scripts.ts';
-import type { Argument, Command } from './search-port.ts';
+import { writeDocuments, type WriteOutcome } from './scripts.ts';
+import type { Command } from './search-port.ts';
 import type { Version } from './versions.ts';
 
 /** A document that is there. */
@@ -29,8 +29,8 @@ export interface PlannedWrite {
 
 /** How many documents are read in one step of a scan. */
 const SCAN_COUNT = 500;
-/** Of what stands before each value of a step. */
-const LENGTH_BYTES = 4;
+/** Of a number, and of the length of a text. */
+const NUMBER_BYTES = 4;
 /** How long a dropped version goes on refusing writes of a process that was away. */
 const REFUSED_FOR_MS = 30 * 24 * 3_600_000;
 
@@ -47,7 +47,7 @@ export class DocumentStore {
   async read(place: Place, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
     const documents = new Map<string, StoredDocument>();
     if (ids.length === 0) return documents;
-    const groups = byShard(place, ids);
+    const groups = byShard(place, ids, (id) => id);
     const answers = await this.#send((batch) =>
       groups.map(([shard, mine]) => batch.command('HMGET', shard.manifests, ...mine) as Promise<Array<string | null>>),
     );
@@ -71,25 +71,42 @@ export class DocumentStore {
   }
 
   /**
-   * Writes each; what became of it, in the order given. A write that failed has its error in its place.
+   * Writes each; what became of it, in the order given. A write that failed has its error in its place. Those of one shard are one call,
+   * for the time of which the server does nothing else.
    *
    * @param builder Who builds the version, if it is one that is built; empty for one that is used.
    */
   async write(place: Place, writes: readonly PlannedWrite[], builder: string): Promise<Array<WriteOutcome | Error>> {
-    const batch = createBatch(this.#commands());
-    const answers = writes.map(({ id, seen, stored, steps }) => {
-      const { manifests, lists, phase, seal, dirty } = shardOf(place, id);
-      const { targets, bytes } = layOut(steps);
-      const { manifest = '', list = '' } = stored ?? {};
-      return batch.run(
-        writeDocument,
-        { manifests, lists, phase, seal, dirty, targets },
-        { id, seen, manifest, list, builder, steps: bytes },
-      );
+    const outcomes = new Map<PlannedWrite, WriteOutcome | Error>();
+    const calls = byShard(place, writes, ({ id }) => id).map(async ([shard, mine]) => {
+      const told = await this.#writeShard(shard, mine, builder);
+      for (const [at, write] of mine.entries()) outcomes.set(write, told[at] as WriteOutcome | Error);
     });
-    await this.#guard.run(() => batch.send());
-    const settled = await Promise.allSettled(answers);
-    return settled.map((result) => (result.status === 'fulfilled' ? result.value : (result.reason as Error)));
+    await this.#guard.run(() => Promise.all(calls));
+    return writes.map((write) => outcomes.get(write) as WriteOutcome | Error);
+  }
+
+  async #writeShard(
+    shard: ShardKeys,
+    writes: readonly PlannedWrite[],
+    builder: string,
+  ): Promise<Array<WriteOutcome | Error>> {
+    const { manifests, lists, phase, seal, dirty } = shard;
+    const { targets, documents, blobs } = layOut(writes);
+    const client = this.#commands();
+    try {
+      const told = await writeDocuments(
+        client,
+        { manifests, lists, phase, seal, dirty, targets },
+        { builder, documents, blobs },
+      );
+      return writes.map((_write, at) => {
+        const outcome = typeof told === 'string' ? told : (told[at] as WriteOutcome | Error);
+        return outcome instanceof Error ? explainScriptError(outcome, writeDocuments.file, client) : outcome;
+      });
+    } catch (error) {
+      return writes.map(() => error as Error);
+    }
   }
 
   /** The ids of all documents, some at a time. Those that come or go meanwhile may be among them. */
@@ -148,31 +165,65 @@ export class DocumentStore {
   }
 }
 
-function byShard(place: Place, ids: readonly string[]): Array<readonly [ShardKeys, string[]]> {
-  const groups = new Map<ShardKeys, string[]>();
-  for (const id of ids) {
-    const shard = shardOf(place, id);
+function byShard<T>(place: Place, all: readonly T[], idOf: (one: T) => string): Array<readonly [ShardKeys, T[]]> {
+  const groups = new Map<ShardKeys, T[]>();
+  for (const one of all) {
+    const shard = shardOf(place, idOf(one));
     const group = groups.get(shard);
-    if (group) group.push(id);
-    else groups.set(shard, [id]);
+    if (group) group.push(one);
+    else groups.set(shard, [one]);
   }
   return [...groups];
 }
 
-/** Steps as write-document.lua takes them, and the keys that they work on. */
-function layOut(steps: readonly Command[]): { targets: string[]; bytes: Buffer } {
-  const targets: string[] = [];
-  const values: Argument[] = [];
-  for (const [name, key, ...rest] of steps) {
-    let target = targets.indexOf(key as string) + 1;
-    if (target === 0) target = targets.push(key as string);
-    values.push(name as string, String(target), String(rest.length), ...rest);
+/** Writes as write-documents.lua takes them, the keys that they work on, and the blobs that they put in. */
+function layOut(writes: readonly PlannedWrite[]): { targets: string[]; documents: Buffer; blobs: Buffer[] } {
+  const targets = new Map<string, number>();
+  const blobs = new Map<Buffer, number>();
+  const documents: Part[] = [];
+  for (const { id, seen, stored, steps } of writes) {
+    const { manifest = '', list = '' } = stored ?? {};
+    const parts: Part[] = [];
+    for (const [name, key, ...rest] of steps) {
+      const place = rest.findIndex((value) => typeof value !== 'string');
+      const blob = place === -1 ? 0 : numberOf(blobs, rest[place] as Buffer);
+      parts.push(name as string, numberOf(targets, key as string), rest.length, place + 1, blob);
+      for (const value of rest) parts.push(typeof value === 'string' ? value : '');
+    }
+    documents.push(id, seen, manifest, list, sizeOf(parts), ...parts);
   }
-  const bytes = Buffer.allocUnsafe(values.reduce((sum, value) => sum + LENGTH_BYTES + Buffer.byteLength(value), 0));
+  return { targets: [...targets.keys()], documents: join(documents), blobs: [...blobs.keys()] };
+}
+
+/** Which of all it is; one that is new is the next. */
+function numberOf<T>(all: Map<T, number>, one: T): number {
+  const known = all.get(one);
+  if (known !== undefined) return known;
+  all.set(one, all.size + 1);
+  return all.size;
+}
+
+/** A number takes 4 bytes; before a text stands its length. */
+type Part = number | string;
+
+function sizeOf(parts: readonly Part[]): number {
+  let bytes = parts.length * NUMBER_BYTES;
+  for (const part of parts) if (typeof part === 'string') bytes += Buffer.byteLength(part);
+  return bytes;
+}
+
+function join(parts: readonly Part[]): Buffer {
+  const bytes = Buffer.allocUnsafe(sizeOf(parts));
   let at = 0;
-  for (const value of values) {
-    at = bytes.writeUInt32LE(Buffer.byteLength(value), at);
-    at += typeof value === 'string' ? bytes.write(value, at) : value.copy(bytes, at);
+  for (const part of parts) {
+    if (typeof part === 'number') {
+      at = bytes.writeUInt32LE(part, at);
+    } else {
+      const start = at + NUMBER_BYTES;
+      const size = bytes.write(part, start);
+      bytes.writeUInt32LE(size, at);
+      at = start + size;
+    }
   }
-  return { targets, bytes };
+  return bytes;
 }

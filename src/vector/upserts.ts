@@ -58,10 +58,16 @@ const MOST_PLANS = 30;
 const PAUSE_MS = 20;
 /** How long a write waits for the new version; the old one is sealed for a moment only. */
 const MOST_SEALED_MS = 30_000;
-/** Writes that are sent together; each may hold 32 vectors. */
-const MOST_IN_FLIGHT = 128;
-const MOST_STEPS_IN_FLIGHT = 2_000;
-/** So many of them are sent as soon as they are planned: the server works on these while the next ones are planned. */
+/**
+ * Pieces of a batch that are under way at once: so many that the server has something to do until an answer has brought the next one, and
+ * so few that a question which is asked meanwhile on this connection is soon answered.
+ */
+const LANES = 6;
+/**
+ * What goes in one piece, which is one call, for the time of which the server does nothing else: five vectors of 384 numbers take it one
+ * to five milliseconds, by how large the index is. It is less than the server reads, and then does, of one connection at once anyway.
+ */
+const NUMBERS_OF_PIECE = 2_048;
 const STEPS_OF_PIECE = 16;
 
 /** A document under way. */
@@ -191,15 +197,20 @@ export class Upserts {
     for (const job of jobs) {
       const { target, vectors } = job;
       if (!target) continue;
-      for (const { id: chunkId, text } of chunksToPut(target, there.get(job.id))) {
-        if (vectors.has(chunkId)) continue;
-        const given = target.given.get(chunkId);
-        if (given) vectors.set(chunkId, given);
-        else if (text !== undefined) texts.set(text, [...(texts.get(text) ?? []), { job, chunkId }]);
+      try {
+        for (const { id: chunkId, text } of chunksToPut(target, there.get(job.id))) {
+          if (vectors.has(chunkId)) continue;
+          const given = target.given.get(chunkId);
+          if (given) vectors.set(chunkId, given);
+          else if (text !== undefined) texts.set(text, [...(texts.get(text) ?? []), { job, chunkId }]);
+        }
+      } catch (error) {
+        outcomes.set(job.id, failed(job, error)); // The text could not be cut.
       }
     }
     const { embedder, meter } = this.#parts;
-    if (texts.size === 0 || !embedder) return [...jobs];
+    const ready = (): Job[] => jobs.filter(({ id }) => !outcomes.has(id));
+    if (texts.size === 0 || !embedder) return ready();
     try {
       const embedded = await embedEach(embedder, [...texts.keys()], { kind: 'document', ...(signal && { signal }) });
       for (const [at, takers] of [...texts.values()].entries()) {
@@ -215,7 +226,7 @@ export class Upserts {
       signal?.throwIfAborted();
       for (const { job } of [...texts.values()].flat()) outcomes.set(job.id, failed(job, error));
     }
-    return jobs.filter(({ id }) => !outcomes.has(id));
+    return ready();
   }
 
   /** Sends the writes of all documents in pieces, those of one document one after another. */
@@ -226,19 +237,19 @@ export class Upserts {
     onEnd: (job: Job, plan: WritePlan, outcome: WriteOutcome | Error) => void,
   ): Promise<void> {
     const waiting: UnderWay[] = jobs.map((job) => ({ job, plan: undefined, at: 0 }));
-    while (waiting.length > 0) {
-      const pieces: Array<Promise<ReadonlyArray<readonly [UnderWay, WritePlan, WriteOutcome | Error]>>> = [];
-      let [writes, steps] = [0, 0];
-      while (waiting.length > 0 && writes < MOST_IN_FLIGHT && steps < MOST_STEPS_IN_FLIGHT) {
+    const lane = async (): Promise<void> => {
+      while (waiting.length > 0) {
         const piece = takePiece(version, waiting, there);
-        writes += piece.length;
-        for (const { write } of piece) steps += write.steps.length;
-        pieces.push(this.#writePiece(version, piece));
+        for (const [entry, plan, outcome] of await this.#writePiece(version, piece)) {
+          if (outcome === 'written' && ++entry.at < plan.writes.length) waiting.unshift(entry);
+          else onEnd(entry.job, plan, outcome);
+        }
       }
-      for (const [entry, plan, outcome] of (await Promise.all(pieces)).flat()) {
-        if (outcome === 'written' && ++entry.at < plan.writes.length) waiting.unshift(entry);
-        else onEnd(entry.job, plan, outcome);
-      }
+    };
+    try {
+      await Promise.all(Array.from({ length: LANES }, lane));
+    } finally {
+      waiting.length = 0; // Once one has failed, the others end too.
     }
   }
 
@@ -258,17 +269,19 @@ export class Upserts {
   }
 }
 
-/** The next writes of those that wait, together about as many steps as a piece has. */
+/** The next writes of those that wait, as many as go in a piece; that of a long document goes by itself. */
 function takePiece(
-  { place, engine }: Version,
+  { place, engine, definition }: Version,
   waiting: UnderWay[],
   there: ReadonlyMap<string, StoredDocument>,
 ): NextWrite[] {
   const piece: NextWrite[] = [];
-  let steps = 0;
-  while (waiting.length > 0 && steps < STEPS_OF_PIECE) {
-    const entry = waiting.shift() as UnderWay;
+  let [numbers, steps] = [0, 0];
+  for (let entry = waiting[0]; entry && steps < STEPS_OF_PIECE; entry = waiting[0]) {
     const { id, target, vectors } = entry.job;
+    numbers += vectors.size * definition.dimensions;
+    if (piece.length > 0 && numbers > NUMBERS_OF_PIECE) break;
+    waiting.shift();
     const stored = there.get(id);
     const plan = (entry.plan ??= target
       ? planWrites(place, engine, target, stored, vectors)

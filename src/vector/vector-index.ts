@@ -14,6 +14,7 @@ import type { Logger } from '../log.ts';
 import type { Guard } from '../redis/guard.ts';
 import type { ScriptClient } from '../redis/script.ts';
 import { checkId, prepareDocument, type PreparedDocument, type VectorItem } from './documents.ts';
+import { orAbort } from './embedder.ts';
 import { indexFailed, type IndexFailure } from './engine.ts';
 import { checkFilter, type FilterLike } from './filter.ts';
 import { checkMatchable, matchesFilter } from './filter-match.ts';
@@ -75,6 +76,8 @@ export interface IndexParts {
 
 /** Documents that are read, embedded and written together. */
 const BATCH = 128;
+/** Where nothing is embedded the first batches are smaller, so that Redis has something to do while the others are prepared. */
+const FIRST_BATCH = 16;
 /** While Redis works on one, the next one is read, embedded and laid out. */
 const BATCHES_UNDER_WAY = 2;
 
@@ -138,12 +141,17 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
       written.catch(() => undefined); // Whoever awaits it meets its failure.
       underWay.push({ ids: targets, written });
     };
+    let room = FIRST_BATCH;
     for await (const item of items) {
       const prepared = this.#prepare(version, item);
       const { id } = prepared;
       if ('status' in prepared) places.push(prepared);
       else {
-        if (batch.has(id) || batch.size >= BATCH) await flush(); // The later of two with one id comes after the other.
+        if (prepared.isText) room = BATCH;
+        if (batch.has(id) || batch.size >= room) {
+          await flush(); // The later of two with one id comes after the other.
+          room = Math.min(BATCH, room * 2);
+        }
         batch.set(id, prepared);
         places.push(id);
       }
@@ -166,7 +174,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
   async search(options: SearchOptions<Schema>): Promise<Array<SearchHit<Schema>>> {
     const query = parseSearch(options);
     const kind = query.hybrid ? 'hybrid' : 'search';
-    return this.#searched(kind, (version) => this.#searches.search(version, query));
+    return this.#searched(kind, query, (version) => this.#searches.search(version, query));
   }
 
   /**
@@ -179,7 +187,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
   async similar(id: string, options: SimilarOptions<Schema> = {}): Promise<Array<SearchHit<Schema>> | undefined> {
     checkId(id);
     const query = parseSimilar(options);
-    return this.#searched('similar', (version) => this.#searches.similar(version, id, query));
+    return this.#searched('similar', query, (version) => this.#searches.similar(version, id, query));
   }
 
   /**
@@ -190,7 +198,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
    */
   async range(options: RangeOptions<Schema>): Promise<Array<SearchHit<Schema>>> {
     const query = parseRange(options);
-    return this.#searched('range', (version) => this.#searches.range(version, query));
+    return this.#searched('range', query, (version) => this.#searches.range(version, query));
   }
 
   /**
@@ -204,7 +212,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     const query = parseTextSearch(options);
     if (typeof text !== 'string' || text === '')
       throw new MillraceError('OPTIONS_INVALID', 'searchText: expected a text', {});
-    return this.#searched('text', (version) => this.#searches.searchText(version, text, query));
+    return this.#searched('text', query, (version) => this.#searches.searchText(version, text, query));
   }
 
   /**
@@ -239,13 +247,13 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     filter: FilterLike<Schema>,
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<number> {
-    const { schema, place } = await this.#version();
+    const { schema } = await this.#version();
     const checked = checkFilter(schema, filter as FilterLike<VectorSchema>);
     checkMatchable(checked, 'deleteByFilter()');
     const passes = ({ manifest }: { manifest: Manifest }): boolean =>
       matchesFilter(checked, JSON.parse(firstMetadata(manifest)) as Record<string, unknown>);
     let removed = 0;
-    for await (const entries of this.#parts.store.scan(place)) {
+    for await (const entries of this.#scan()) {
       const passing = entries.filter(([, manifest]) => passes({ manifest })).map(([id]) => id);
       removed += await this.#upserts.remove(passing, signal, passes);
     }
@@ -259,8 +267,7 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
    * for await (const id of index.ids()) if (!articles.has(id)) console.log(`${id} is in no table`);
    */
   async *ids(): AsyncGenerator<string, void> {
-    const { place } = await this.#version();
-    for await (const entries of this.#parts.store.scan(place)) for (const [id] of entries) yield id;
+    for await (const entries of this.#scan()) for (const [id] of entries) yield id;
   }
 
   /**
@@ -315,6 +322,16 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
     return rebuildIndex(this.#parts, options);
   }
 
+  /** Of the version that has taken over meanwhile too: the other one may have gone before its end. */
+  async *#scan(): AsyncGenerator<Array<readonly [id: string, manifest: Manifest]>> {
+    let number: number | undefined;
+    for (let version = await this.#version(); version.number !== number;) {
+      number = version.number;
+      yield* this.#parts.store.scan(version.place);
+      version = await this.#parts.versions.refresh();
+    }
+  }
+
   #version(): Promise<Version> {
     this.#parts.checkOpen();
     return this.#parts.versions.current();
@@ -322,18 +339,20 @@ export class VectorIndex<Schema extends VectorSchema = VectorSchema> {
 
   async #searched<T>(
     kind: SearchKind,
+    { signal }: { signal?: AbortSignal | undefined },
     search: (version: Version) => Promise<T>,
   ): Promise<T extends SearchHit[] ? Array<SearchHit<Schema>> : T> {
     const { meter, clock, versions } = this.#parts;
     try {
       this.#parts.checkOpen();
-      const result = await versions.use(async (version) => {
+      signal?.throwIfAborted();
+      const searching = versions.use(async (version) => {
         const startMs = clock.monotonicMs();
         const found = await search(version);
         meter.searched(kind, clock.monotonicMs() - startMs);
         return found;
       });
-      return result as T extends SearchHit[] ? Array<SearchHit<Schema>> : T;
+      return (await orAbort(searching, signal)) as T extends SearchHit[] ? Array<SearchHit<Schema>> : T;
     } catch (error) {
       meter.failed(kind);
       throw error;

@@ -46,7 +46,7 @@ export function createVectorMetrics(registry: VectorMetricsRegistry | undefined)
   const byKind = { labels: ['index', 'kind'], maxChildren: INDEXES * KINDS } as const;
   const seconds = registry.histogram({
     name: 'millrace_vector_search_seconds',
-    help: 'How long searches took, without the embedding of their text.',
+    help: 'How long searches took, with the embedding of their text and the reranking.',
     ...byKind,
     buckets: SECONDS_BUCKETS,
   });

@@ -41,12 +41,25 @@ export function checkVector(value: unknown, dimensions: number, what: string): F
 /** A new vector of the same direction and of length 1. */
 export function normalise(vector: Float32Array): Float32Array {
   const norm = Math.sqrt(dot(vector, vector));
-  return vector.map((number) => number / norm);
+  const unit = new Float32Array(vector.length);
+  for (let index = 0; index < unit.length; index++) unit[index] = (vector[index] ?? 0) / norm;
+  return unit;
 }
 
 /** The vector as Redis takes it: little-endian FP32, its own bytes only. */
 export function toBlob(vector: Float32Array): Buffer {
   const blob = Buffer.copyBytesFrom(vector);
+  return IS_BIG_ENDIAN ? blob.swap32() : blob;
+}
+
+/** The same bytes for whoever only reads them, and at once: they may be the vector's own memory. */
+export function bytesOf(vector: Float32Array): Uint8Array {
+  return IS_BIG_ENDIAN ? toBlob(vector) : new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+}
+
+/** As toBlob(), of the vector that normalise() makes of it. */
+export function toUnitBlob(vector: Float32Array): Buffer {
+  const blob = Buffer.from(normalise(vector).buffer);
   return IS_BIG_ENDIAN ? blob.swap32() : blob;
 }
 

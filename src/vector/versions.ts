@@ -168,13 +168,15 @@ export class Versions {
     const record = await this.record();
     const { version: number, definition } = record['current'] ? readRecord(record) : await this.#begin();
     const known = this.#known?.version;
-    if (known?.number === number && !known.engine.isGone) return this.#know(known, atMs);
+    // A server that lost the index may have another one under the same name and number by now.
+    const there = known && isIn(record, known) ? known : undefined;
+    if (there?.number === number && !there.engine.isGone) return this.#know(there, atMs);
     const faults = differences(definition, this.#own(definition.engine));
     if (faults.length > 0) {
       const error = mismatch(options.name, number, faults);
-      if (!known || record[`version:${known.number}`] === undefined) throw error;
+      if (!there) throw error;
       this.#parts.log.warn({ index: options.name, version: number }, `${error.message}; the old version is still read`);
-      return this.#know(known, atMs);
+      return this.#know(there, atMs);
     }
     const version = await this.make(number, definition);
     await version.engine.create(version.place);
@@ -209,6 +211,11 @@ export class Versions {
       throw explainRedisError(error, 'the server');
     }
   }
+}
+
+function isIn(record: IndexRecord, { number, definition }: Version): boolean {
+  const json = record[`version:${number}`];
+  return json !== undefined && encodeDefinition(decodeDefinition(json)) === encodeDefinition(definition);
 }
 
 function readRecord(record: IndexRecord): { version: number; definition: Definition } {

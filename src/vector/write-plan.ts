@@ -7,7 +7,7 @@
  */
 import type { ChunkWrite, DocumentWrite, Engine, Metadata } from './engine.ts';
 import { chunkOf, shardOf, type Place } from './layout.ts';
-import { encodeManifest, newRevision } from './manifest.ts';
+import { encodeChunks, encodeManifest, newRevision } from './manifest.ts';
 import type { PlannedWrite, StoredDocument } from './store.ts';
 
 /** How many chunks one write puts or removes; each takes the server up to half a millisecond. */
@@ -81,21 +81,26 @@ export function planWrites(
       vector: vectors.get(id),
     }));
   const remove = removed.map((id) => chunkOf(target.id, id));
-  const all = [...new Set([...(there?.chunkIds ?? []), ...wanted])];
+  const all = encodeChunks([...new Set([...(there?.chunkIds ?? []), ...wanted])]);
+  const whole = encodeChunks(target.chunks.map(({ id }) => id));
   const metadataLines = [...new Set([...metadataLinesOf(there), target.metadataJson])];
   const writes: PlannedWrite[] = [];
   let seen = there?.manifest.revision ?? '';
+  let listThere = encodeChunks(there?.chunkIds ?? []).list;
   const shard = shardOf(place, target.id);
   const parts = split({ id: target.id, put, remove, metadata: target.metadata, before });
   for (const [at, part] of parts.entries()) {
     const isLast = at === parts.length - 1;
     const revision = newRevision();
+    const chunks = isLast ? whole : all;
     const stored = encodeManifest({
       revision,
       contentHash: isLast ? target.contentHash : undefined,
       metadata: isLast ? target.metadataJson : metadataLines.join('\n'),
-      chunkIds: isLast ? target.chunks.map(({ id }) => id) : all,
+      chunks,
+      listThere,
     });
+    listThere = chunks.list;
     writes.push({ id: target.id, seen, stored, steps: engine.steps(shard, part) });
     seen = revision;
   }
@@ -109,10 +114,17 @@ export function planRemoval(place: Place, engine: Engine, there: StoredDocument)
   const parts = split({ id, put: [], remove, metadata: {}, before: metadataOf(there) });
   const shard = shardOf(place, id);
   let seen = manifest.revision;
+  const chunks = encodeChunks(chunkIds);
   const writes = parts.map((part, at): PlannedWrite => {
     const revision = newRevision();
     const isLast = at === parts.length - 1;
-    const unfinished = { revision, contentHash: undefined, metadata: manifest.metadata, chunkIds };
+    const unfinished = {
+      revision,
+      contentHash: undefined,
+      metadata: manifest.metadata,
+      chunks,
+      listThere: chunks.list,
+    };
     const write = {
       id,
       seen,

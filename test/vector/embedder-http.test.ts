@@ -143,6 +143,12 @@ describe('the answer', () => {
       'VECTOR_INVALID',
       '1e+300, which no 32-bit float holds',
     ],
+    [
+      'base64 of a float and a piece of one',
+      [Buffer.alloc(13, 1).toString('base64'), [1, 2, 3]],
+      'EMBEDDING_FAILED',
+      'vector 0: expected base64 of whole floats, got 13 bytes',
+    ],
     ['a NaN, which JSON has not', '{"data":[{"index":0,"embedding":[NaN,1,1]}]}', 'EMBEDDING_FAILED', 'is not JSON'],
     ['another form', '{"embeddings":[[1,2,3]]}', 'EMBEDDING_FAILED', 'expected { data: [...] }'],
     [
@@ -178,6 +184,7 @@ describe('the answer', () => {
 describe('a failure that passes', () => {
   test.each([
     ['500', (response) => refuse(response, 500, 'oops')],
+    ['502 with a page of its own', (response) => refuse(response, 502, 'oops'.repeat(100_000))],
     ['503 as text', (response) => (response.writeHead(503), response.end('busy'), true)],
     ['429', (response) => refuse(response, 429, 'slow down')],
     ['a connection that is cut', (response) => (response.destroy(), true)],

@@ -4,7 +4,7 @@ import { eventually } from '../support/eventually.ts';
 import { failureOf } from '../support/failures.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis } from '../support/servers.ts';
-import { ownedVectors } from './own-vectors.ts';
+import { ownedVectors, wordEmbedder } from './own-vectors.ts';
 
 const own = ownedByTest();
 const vectorsOf = ownedVectors();
@@ -33,4 +33,16 @@ test('an index whose server has lost its data begins anew', async () => {
   await eventually(async () => expect(await index.upsert([{ id: '1', vector: [1, 0] }])).toMatchObject({ added: 1 }));
   expect(await index.search({ vector: [1, 0] })).toMatchObject([{ id: '1' }]);
   await eventually(async () => expect(await index.stats()).toMatchObject({ version: 1, documents: 1 }));
+});
+
+test('an index that was lost, and begun by another process with other options, is not taken for the same', async () => {
+  const server = own(await startRedis());
+  const indexBy = (model: string) =>
+    vectorsOf({ url: server.url }).vectors.index({ name: 'begun', embedder: wordEmbedder(16, model) });
+  const index = indexBy('one model');
+  await index.upsert([{ id: 'a', text: 'one' }]);
+  await server.kill();
+  await server.startAgain();
+  expect(await indexBy('another model').upsert([{ id: 'b', text: 'two' }])).toMatchObject({ added: 1 });
+  await eventually(() => failureOf(index.upsert([{ id: 'c', text: 'three' }]), 'INDEX_MISMATCH'));
 });

@@ -248,3 +248,15 @@ test('once the new version has taken over, an abort ends the wait alone; the nex
   expect([await keysOf('left', 1), await keysOf('left', 2)]).toEqual([['phase'], ['phase']]);
   expect(Object.keys(await ask((redis) => redis.hgetall(record))).toSorted()).toEqual(['current', 'last', 'version:3']);
 });
+
+test('whoever is told of the end and throws does not make a failure of what has taken over', async () => {
+  const index = fresh().index({ name: 'told', dimensions: 2 });
+  await index.upsert([{ id: 'a', vector: [1, 0] }]);
+  const told = index.rebuild({
+    keepOld: 0,
+    onProgress: ({ phase }) => {
+      if (phase === 'dropping') throw new Error('whoever is told has gone');
+    },
+  });
+  expect(await told).toMatchObject({ version: 2, documents: 1 });
+});

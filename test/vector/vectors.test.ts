@@ -218,6 +218,12 @@ describe('the chunker of texts', () => {
       'one two three four',
       'five six',
     ]);
+    for (const count of [() => Number.NaN, (() => Promise.resolve(1)) as unknown as () => number, () => -1]) {
+      const chunker = textChunker({ maxTokens: 4, tokeniser: { id: 'wrong', count } });
+      expect(() => chunker.split('one two')).toThrow('tokeniser wrong');
+    }
+    const always = { id: 'always', count: () => 100 };
+    expect(textChunker({ maxTokens: 4, tokeniser: always }).split('abc')).toEqual(['ab', 'c']);
     expect(textChunker({ maxTokens: 5 }).split('aaaa bbbb cccc dddd eeee ffff')).toEqual([
       'aaaa bbbb cccc dddd',
       'eeee ffff',

@@ -260,12 +260,13 @@ const MENDS: Readonly<Record<number, string>> = {
   404: 'Check the base URL (it ends before /embeddings) and the name of the model',
 };
 
-/** @throws MillraceError EMBEDDING_FAILED when it is longer than so many vectors can be */
+/** Of an error its begin is enough. @throws MillraceError EMBEDDING_FAILED when an answer is longer than so many vectors can be */
 async function readBody(response: Response, maxBytes: number): Promise<string> {
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   for await (const piece of response.body ?? []) {
     bytes += piece.byteLength;
+    if (bytes > maxBytes && !response.ok) break;
     if (bytes > maxBytes) {
       throw new MillraceError('EMBEDDING_FAILED', `the answer is longer than ${maxBytes} bytes`, { maxBytes });
     }

@@ -33,7 +33,7 @@ export function readReply(body: string, expected: Expected): readonly Float32Arr
     if (typeof index !== 'number' || !(index in vectors))
       throw wrong(label, `expected an index below ${count}, got ${describeValue(index)}`);
     if (vectors[index]) throw wrong(label, `two vectors have the index ${index}`);
-    const numbers = typeof embedding === 'string' ? fromBase64(embedding) : embedding;
+    const numbers = typeof embedding === 'string' ? fromBase64(embedding, `${label}: vector ${index}`) : embedding;
     vectors[index] = checkVector(numbers, dimensions, `${label}: vector ${index}`);
   });
   return vectors as Float32Array[];
@@ -52,10 +52,12 @@ function itemsOf(body: string, { label, masked }: Expected): unknown[] {
   return data;
 }
 
-/** 32-bit floats in little-endian order. What is no whole number of floats keeps a length that no vector has. */
-function fromBase64(text: string): number[] {
+/** 32-bit floats in little-endian order. */
+function fromBase64(text: string, what: string): number[] {
   const bytes = Buffer.from(text, 'base64');
-  return Array.from({ length: Math.floor(bytes.byteLength / 4) }, (_, at) => bytes.readFloatLE(at * 4));
+  const { byteLength } = bytes;
+  if (byteLength % 4 !== 0) throw wrong(what, `expected base64 of whole floats, got ${byteLength} bytes`);
+  return Array.from({ length: byteLength / 4 }, (_, at) => bytes.readFloatLE(at * 4));
 }
 
 function wrong(label: string, reason: string): MillraceError {

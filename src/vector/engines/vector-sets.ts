@@ -27,7 +27,7 @@ import { decodeManifest, firstMetadata } from '../manifest.ts';
 import type { CompiledSchema } from '../schema.ts';
 import { exactPass, searchNear, type ExactPass } from '../scripts.ts';
 import type { Command, SearchPort } from '../search-port.ts';
-import { distanceAt, fromBlob, normalise, toBlob } from '../vectors.ts';
+import { distanceAt, fromBlob, toBlob, toUnitBlob } from '../vectors.ts';
 import { decodeVector, similarityTo } from './raw-vectors.ts';
 import {
   addVector,
@@ -111,13 +111,14 @@ export class VectorSets implements Engine {
     for (const { chunk, index, text, vector } of write.put) {
       if (vector) {
         // The server reckons in 32 bits, in which the length of a vector that is very long or very short is none.
-        const blob = toBlob(normalise(vector));
+        const blob = toUnitBlob(vector);
         steps.push(addVector(shard.vectors, chunk, blob, attributes, this.#definition));
         if (this.#definition.keepsVectors) steps.push(['HSET', shard.originals, chunk, blob]);
       } else {
         steps.push(setAttributes(shard.vectors, chunk, attributes));
       }
-      steps.push(text === undefined ? ['HDEL', shard.texts, chunk] : ['HSET', shard.texts, chunk, `${index}\n${text}`]);
+      if (text !== undefined) steps.push(['HSET', shard.texts, chunk, `${index}\n${text}`]);
+      else if (write.before.length > 0) steps.push(['HDEL', shard.texts, chunk]);
       steps.push(...this.#listings(shard, chunk, write.metadata, write.before));
     }
     for (const chunk of write.remove) {
@@ -219,7 +220,7 @@ export class VectorSets implements Engine {
     const pass = alternatives.length > 0 ? await this.#pass(shard, alternatives) : undefined;
     if (!pass || pass.members > MOST_IN_EXACT_PASS) {
       const hits = await this.#walk(shard, query, pass?.members);
-      const found = await this.#describe(shard, hits, query.withText);
+      const found = await this.#describe(shard, hits, query);
       return { found, isWhole: found.length === hits.length };
     }
     const hits = pass.vectors
@@ -229,7 +230,7 @@ export class VectorSets implements Engine {
     if (!alternatives[pass.chosen]?.isWhole)
       return { found: await this.#firstThatPass(shard, hits, query), isWhole: true };
     const best = hits.slice(0, query.take);
-    const found = await this.#describe(shard, best, query.withText);
+    const found = await this.#describe(shard, best, query);
     return { found, isWhole: found.length === best.length };
   }
 
@@ -254,11 +255,7 @@ export class VectorSets implements Engine {
     const passed: Found[] = [];
     const step = Math.max(LEAST_ASKED, query.take * 2);
     for (let at = 0; at < hits.length && passed.length < query.take; at += step) {
-      const asked = await this.#describe(shard, hits.slice(at, at + step), query.withText);
-      const { filter } = query;
-      passed.push(
-        ...asked.filter(({ metadata }) => !filter || matchesFilter(filter, JSON.parse(metadata) as Metadata)),
-      );
+      passed.push(...(await this.#describe(shard, hits.slice(at, at + step), query)));
     }
     return passed.slice(0, query.take);
   }
@@ -293,21 +290,26 @@ export class VectorSets implements Engine {
     return hits;
   }
 
-  /** Reads what is told of chunks in one round trip. One that went meanwhile is left out. */
-  async #describe(shard: ShardKeys, hits: readonly Hit[], withText: boolean): Promise<Found[]> {
+  /**
+   * Reads what is told of chunks in one round trip. One that went meanwhile is left out, and one whose metadata does not pass the filter any
+   * more. The texts are read first, so that no text is given that came with metadata which does not pass.
+   */
+  async #describe(shard: ShardKeys, hits: readonly Hit[], { filter, withText }: VectorQuery): Promise<Found[]> {
     if (hits.length === 0) return [];
     const { port } = this.#parts;
     const documents = [...new Set(hits.map(({ chunk }) => documentOf(chunk)))];
-    const [manifests, texts] = await Promise.all([
-      port.send<Array<string | null>>(shard.manifests, ['HMGET', shard.manifests, ...documents]),
+    const [texts, manifests] = await Promise.all([
       withText
         ? port.send<Array<string | null>>(shard.texts, ['HMGET', shard.texts, ...hits.map(({ chunk }) => chunk)])
         : undefined,
+      port.send<Array<string | null>>(shard.manifests, ['HMGET', shard.manifests, ...documents]),
     ]);
     const manifestOf = new Map(documents.map((id, at) => [id, manifests[at] ?? undefined]));
     return hits.flatMap(({ chunk, score }, at): Found[] => {
       const manifest = manifestOf.get(documentOf(chunk));
-      return manifest === undefined ? [] : [foundOf(chunk, score, manifest, texts?.[at] ?? undefined)];
+      if (manifest === undefined) return [];
+      const found = foundOf(chunk, score, manifest, texts?.[at] ?? undefined);
+      return !filter || matchesFilter(filter, JSON.parse(found.metadata) as Metadata) ? [found] : [];
     });
   }
 
