@@ -77,16 +77,18 @@ describe('millrace worker', () => {
     await platform.start();
     const add = defineJob({ name: 'sums.add', input: z.object({ a: z.number(), b: z.number() }) });
     expect(await platform.jobs.enqueueAndWait(add, { a: 20, b: 22 })).toBe(42);
-    expect((await get(`${url}/readyz`)).status).toBe(200);
-    expect((await platform.schedules.get('nightly'))?.contract).toBe('sums.add');
+    await eventually(async () => {
+      expect((await get(`${url}/readyz`)).status).toBe(200);
+      expect((await platform.schedules.get('nightly'))?.contract).toBe('sums.add');
+      const [seen] = await platform.fleet.workers();
+      expect(seen?.queues.map(({ concurrency }) => concurrency)).toEqual([3, 3]);
+    });
     const orders = defineStream({ name: 'orders', schema: z.object({ id: z.number() }) });
     await platform.streams.publish(orders, { id: 1 });
     await eventually(async () => {
       const { entries, pending } = await platform.streams.lag(orders, 'count');
       expect([entries, pending]).toEqual([0, 0]);
     });
-    const [seen] = await platform.fleet.workers();
-    expect(seen?.queues.map(({ concurrency }) => concurrency)).toEqual([3, 3]);
 
     const { id } = await platform.jobs.enqueue(defineJob({ name: 'slow.wait', input: z.object({}) }), {});
     await eventually(async () => expect((await platform.jobs.get(id))?.progress).toBe(1));

@@ -203,10 +203,11 @@ describe('the waits of the kit on real queues', () => {
     const { make } = CASES.find(({ name }) => name === 'a job that fails once is tried again') ?? CASES[0]!;
     const { contract, handler, input } = make();
     const { jobs, work } = jobsOf({ redis: { url: server.url } });
-    const { id } = await jobs.enqueue(contract, input, { delay: 200 });
+    const { id } = await jobs.enqueue(contract, input, { delay: '1h' });
     work({ handlers: [handler] });
     await drainQueue(jobs, contract.queue, { within: '10s', includeDelayed: false });
     expect((await jobs.get(id))?.state).toBe('delayed');
+    await jobs.retry(id);
     await drainQueue({ jobs }, [contract], { within: '10s' });
     expect((await jobs.get(id))?.state).toBe('completed');
   });
