@@ -54,8 +54,6 @@ export interface CacheParts {
 
 /** The namespace of keys that are in none. */
 export const ROOT = 'main';
-/** Options for a get: no loader, so nothing is decided but where the value may be kept. */
-const READ_OPTIONS = Object.freeze({ ttl: 1 });
 /** Values of one setMany() share at most so many TTLs, so that they do not all expire together. */
 const JITTER_GROUPS = 8;
 
@@ -67,6 +65,8 @@ export class Cache {
   readonly #core: CacheCore;
   readonly #reader: OptionReader;
   readonly #readTtl: (ttl: unknown) => number;
+  /** Options of a get: no loader, so nothing is decided but whether memory counts, as for a load that names no TTL. */
+  readonly #readOptions: { readonly ttl: number; readonly firstLevel: boolean };
   #state: SharedState;
 
   constructor(name: string, parts: CacheParts) {
@@ -75,6 +75,7 @@ export class Cache {
     this.#core = parts.core;
     this.#reader = new OptionReader(parts.tiers, parts.defaults);
     this.#readTtl = (ttl) => this.#reader.ttlMs(ttl);
+    this.#readOptions = Object.freeze({ ttl: 1, firstLevel: this.#reader.mayRecall(undefined) });
     this.#state = parts.core.viewOf(name);
   }
 
@@ -301,7 +302,7 @@ export class Cache {
     const known = ask.state.flights.get(ask.key, ask.hash);
     if (!known) return this.#await(this.#parts.loads.begin(ask, inHand), ask.call);
     this.#core.counts.joined++;
-    const given = known.inHand;
+    const given = known.isLending ? known.inHand : undefined;
     if (given && isGiven(given, this.#core.clock.monotonicMs(), ask.call)) return given.give();
     return this.#await(known, ask.call);
   }
@@ -316,7 +317,7 @@ export class Cache {
     checkKey(key);
     const core = this.#core;
     const { shelf } = this.#state;
-    const kept = this.#parts.defaults.firstLevel === false ? undefined : shelf.get(key);
+    const kept = this.#readOptions.firstLevel ? shelf.get(key) : undefined;
     const nowMs = core.clock.monotonicMs();
     if (kept && nowMs < kept.freshUntilMs) {
       shelf.use(kept, nowMs);
@@ -332,7 +333,7 @@ export class Cache {
         return undefined;
       }
       core.counts.secondLevelHits++;
-      const call = this.#reader.forLoad(READ_OPTIONS, 'get');
+      const call = this.#reader.forLoad(this.#readOptions, 'get');
       const value = await admit(core, { state, key, call }, found, moment);
       return await value?.give();
     } catch (error) {

@@ -49,6 +49,8 @@ export class Flight {
   readonly hash: number;
   next: Flight | undefined;
   isDetached = false;
+  /** Whether who joins is given at once what is in hand: not what was there when messages may have been missed. */
+  isLending = true;
   /** While it loads. */
   lease: Lease | undefined;
   /** How often it was told to look again. */
@@ -83,6 +85,7 @@ export class Flight {
   }
 
   set inHand(kept: Kept | undefined) {
+    if (kept !== this.#inHand) this.isLending = true;
     this.#inHand = kept;
     if (!kept || !this.#softEnds) return;
     for (const soft of this.#softEnds.values()) if (soft.isOver) soft.resolve(kept.give());

@@ -129,7 +129,8 @@ export class LoadAndStore {
     } catch (error) {
       if (isMillraceError(error, 'KEY_INVALID')) throw error; // A tag that the loader named.
       core.missed(error);
-      this.#keep(ask, flight, shown, { ...kept, isStored: false });
+      // Redis would have refused what was invalidated since the load began.
+      if (!flight.isDetached) this.#keep(ask, flight, shown, { ...kept, isStored: false });
     }
     return shown.value;
   }

@@ -59,6 +59,7 @@ export class SharedState {
   flush(): void {
     this.recent.noteAll();
     this.shelf.clear();
+    for (const flight of this.flights.all()) flight.isLending = false;
     for (const [key] of this.#looking) this.wake(key);
   }
 

@@ -78,12 +78,12 @@ export class DocumentStore {
    */
   async write(place: Place, writes: readonly PlannedWrite[], builder: string): Promise<Array<WriteOutcome | Error>> {
     const outcomes = new Map<PlannedWrite, WriteOutcome | Error>();
-    const calls = byShard(place, writes, ({ id }) => id).map(async ([shard, mine]) => {
+    const write = async ([shard, mine]: readonly [ShardKeys, PlannedWrite[]]): Promise<void> => {
       const told = await this.#writeShard(shard, mine, builder);
-      for (const [at, write] of mine.entries()) outcomes.set(write, told[at] as WriteOutcome | Error);
-    });
-    await this.#guard.run(() => Promise.all(calls));
-    return writes.map((write) => outcomes.get(write) as WriteOutcome | Error);
+      for (const [at, one] of mine.entries()) outcomes.set(one, told[at] as WriteOutcome | Error);
+    };
+    await this.#guard.run(() => Promise.all(byShard(place, writes, ({ id }) => id).map(write)));
+    return writes.map((one) => outcomes.get(one) as WriteOutcome | Error);
   }
 
   async #writeShard(
@@ -180,7 +180,7 @@ function byShard<T>(place: Place, all: readonly T[], idOf: (one: T) => string): 
 function layOut(writes: readonly PlannedWrite[]): { targets: string[]; documents: Buffer; blobs: Buffer[] } {
   const targets = new Map<string, number>();
   const blobs = new Map<Buffer, number>();
-  const documents: Part[] = [];
+  const documents: Part[][] = [];
   for (const { id, seen, stored, steps } of writes) {
     const { manifest = '', list = '' } = stored ?? {};
     const parts: Part[] = [];
@@ -190,9 +190,9 @@ function layOut(writes: readonly PlannedWrite[]): { targets: string[]; documents
       parts.push(name as string, numberOf(targets, key as string), rest.length, place + 1, blob);
       for (const value of rest) parts.push(typeof value === 'string' ? value : '');
     }
-    documents.push(id, seen, manifest, list, sizeOf(parts), ...parts);
+    documents.push([id, seen, manifest, list, sizeOf(parts)], parts);
   }
-  return { targets: [...targets.keys()], documents: join(documents), blobs: [...blobs.keys()] };
+  return { targets: [...targets.keys()], documents: join(documents.flat()), blobs: [...blobs.keys()] };
 }
 
 /** Which of all it is; one that is new is the next. */

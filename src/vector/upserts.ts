@@ -69,6 +69,8 @@ const LANES = 6;
  */
 const NUMBERS_OF_PIECE = 2_048;
 const STEPS_OF_PIECE = 16;
+/** After so much text nothing more is taken: a text that comes with its vector may have 16 million. */
+const CHARACTERS_OF_PIECE = 100_000;
 
 /** A document under way. */
 interface Job {
@@ -237,8 +239,9 @@ export class Upserts {
     onEnd: (job: Job, plan: WritePlan, outcome: WriteOutcome | Error) => void,
   ): Promise<void> {
     const waiting: UnderWay[] = jobs.map((job) => ({ job, plan: undefined, at: 0 }));
+    const end = new AbortController();
     const lane = async (): Promise<void> => {
-      while (waiting.length > 0) {
+      while (waiting.length > 0 && !end.signal.aborted) {
         const piece = takePiece(version, waiting, there);
         for (const [entry, plan, outcome] of await this.#writePiece(version, piece)) {
           if (outcome === 'written' && ++entry.at < plan.writes.length) waiting.unshift(entry);
@@ -248,8 +251,9 @@ export class Upserts {
     };
     try {
       await Promise.all(Array.from({ length: LANES }, lane));
-    } finally {
-      waiting.length = 0; // Once one has failed, the others end too.
+    } catch (error) {
+      end.abort(); // The other lanes end too.
+      throw error;
     }
   }
 
@@ -276,8 +280,9 @@ function takePiece(
   there: ReadonlyMap<string, StoredDocument>,
 ): NextWrite[] {
   const piece: NextWrite[] = [];
-  let [numbers, steps] = [0, 0];
-  for (let entry = waiting[0]; entry && steps < STEPS_OF_PIECE; entry = waiting[0]) {
+  let [numbers, steps, characters] = [0, 0, 0];
+  const isFull = (): boolean => steps >= STEPS_OF_PIECE || characters >= CHARACTERS_OF_PIECE;
+  for (let entry = waiting[0]; entry && !isFull(); entry = waiting[0]) {
     const { id, target, vectors } = entry.job;
     numbers += vectors.size * definition.dimensions;
     if (piece.length > 0 && numbers > NUMBERS_OF_PIECE) break;
@@ -289,6 +294,7 @@ function takePiece(
     const write = plan.writes[entry.at] as NextWrite['write'];
     piece.push({ entry, plan, write });
     steps += write.steps.length;
+    for (const step of write.steps) for (const part of step) if (typeof part === 'string') characters += part.length;
   }
   return piece;
 }

@@ -38,6 +38,28 @@ test('a refresh gives nobody the value whose tag was invalidated meanwhile, thou
   expect(await after).not.toBe('old');
 });
 
+test('nor does it once messages may have been missed', async () => {
+  const ears = await startRedis();
+  try {
+    const { cache, prefix } = await cacheOf({ redis: { url: server.url }, subscriber: { url: ears.url } });
+    const { cache: other } = await cacheOf({ redis: { url: server.url }, prefix });
+    await cache.set('key', 'old', SHORT);
+    await pass(100);
+    const refresh = gate<string>();
+    expect(await cache.getOrSet('key', () => refresh.opened, SHORT)).toBe('old');
+    await eventually(() => expect(cache.stats().loads).toBe(1));
+    const { flushes } = cache.stats();
+    await other.delete('key');
+    await ears.kill();
+    await eventually(() => expect(cache.stats().flushes).toBeGreaterThan(flushes));
+    const after = cache.getOrSet('key', () => 'newest', SHORT);
+    refresh.open('new');
+    expect(await after).not.toBe('old');
+  } finally {
+    await ears.stop();
+  }
+});
+
 test('a load that fails gives it only to those who asked before', async () => {
   const cache = await staleWithTag();
   const load = gate();

@@ -64,6 +64,17 @@ describe('of a call', () => {
     expect(cache.stats()).toMatchObject({ loads: 0, secondLevelFailures: 0 });
   });
 
+  test('get() goes by the tier that is the default', async () => {
+    const { cache: view } = await cacheOf({
+      redis: { url: server.url },
+      tiers: { live: { ttl: '1m', firstLevel: false } },
+      defaults: { ttl: 'live' },
+    });
+    await view.set('key', 1);
+    for (let read = 0; read < 2; read++) expect(await view.get('key')).toBe(1);
+    expect(view.stats()).toMatchObject({ hits: 0, secondLevelHits: 2, firstLevel: { entries: 0 } });
+  });
+
   test('a key must be a string that is not empty', async () => {
     ({ cache } = await cacheOf({ redis: { url: server.url }, live: false }));
     for (const key of ['', 7, undefined, null]) {

@@ -1,10 +1,12 @@
 /** Redis is killed, frozen, gone from the start: callers are served by the loader, fast, once a key, and all is well again by itself. */
 import { describe, expect, test } from 'vitest';
+import type { Cache } from '../../src/cache/cache.ts';
 import type { MillraceError } from '../../src/errors.ts';
 import { ownedCaches, pass } from '../support/caches.ts';
 import { eventually } from '../support/eventually.ts';
 import { failureOf, timed } from '../support/failures.ts';
 import { collectLog } from '../support/log-lines.ts';
+import { gate } from '../support/gate.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 
@@ -155,4 +157,23 @@ test('scripts that the server has forgotten are sent again', async () => {
   await server.ask((redis) => redis.script('FLUSH'));
   expect(await cache.getOrSet('a', () => 2, { ttl: '1m' })).toBe(2);
   expect(cache.stats().secondLevelFailures).toBe(0);
+});
+
+test.each([
+  ['the key was deleted', (cache: Cache) => cache.delete('key')],
+  ['its tag was invalidated', (cache: Cache) => cache.invalidateTags('tag')],
+  ['all was cleared', (cache: Cache) => cache.clear()],
+])('what was loaded while %s is not kept, also when Redis was lost before it could be stored', async (_how, change) => {
+  const server = own(await startRedis());
+  const outage = { ...OUTAGE, firstLevelTtl: '1m' } as const;
+  const { cache } = await cacheOf({ redis: { url: server.url }, outage });
+  const load = gate<string>();
+  const before = cache.getOrSet('key', () => load.opened, { ttl: '1m', tags: ['tag'] });
+  await eventually(() => expect(cache.stats().loads).toBe(1));
+  await change(cache);
+  server.freeze();
+  load.open('old');
+  expect(await before).toBe('old');
+  expect(cache.peek('key')).toBe(undefined);
+  server.thaw();
 });

@@ -1,12 +1,18 @@
 /** Many documents at once: what travels in one call, and what becomes of each. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { Guard } from '../../src/redis/guard.ts';
+import { textChunker } from '../../src/vector/chunker.ts';
+import type { PreparedDocument } from '../../src/vector/documents.ts';
 import { Layout, type Place } from '../../src/vector/layout.ts';
 import { writeDocuments } from '../../src/vector/scripts.ts';
 import { DocumentStore, type PlannedWrite } from '../../src/vector/store.ts';
+import { Upserts, type UpsertParts } from '../../src/vector/upserts.ts';
 import { fromBlob, toBlob } from '../../src/vector/vectors.ts';
+import type { Version } from '../../src/vector/versions.ts';
 import { failureOf } from '../support/failures.ts';
+import { gate } from '../support/gate.ts';
 import { ownedByTest } from '../support/owned.ts';
 import { startRedis, type TestServer } from '../support/servers.ts';
 import { clusteredVectors, ownedVectors, wordEmbedder } from './own-vectors.ts';
@@ -84,6 +90,68 @@ test('a server that was demoted refuses the call and not its documents, by which
   await failureOf(call, 'REDIS_WRITES_REFUSED');
 });
 
+test('a call is not made while the guard is open', async () => {
+  const { commands, place } = storeOf(server, 'guarded');
+  const guard = new Guard({ deadlineMs: 10_000, pauseMs: 60_000, failures: 1, label: 'the server' });
+  await failureOf(
+    guard.run(() => Promise.reject(new MillraceError('REDIS_TIMEOUT', 'no answer', {}))),
+    'REDIS_TIMEOUT',
+  );
+  let clients = 0;
+  const counted = () => (clients++, commands());
+  const store = new DocumentStore({ commands: counted, guard });
+  const write: PlannedWrite = { id: '1', seen: '', stored: stored('first'), steps: [] };
+  await failureOf(store.write(place, [write], ''), 'REDIS_TIMEOUT');
+  expect(clients).toBe(0);
+});
+
+test('the parts of a long document with very many labels are written', async () => {
+  const { vectors } = vectorsOf({ url: server.url });
+  const schema = { one: 'tags', two: 'tags', three: 'tags' } as const;
+  const chunker = textChunker({ maxChars: 16 });
+  const index = vectors.index({ name: 'labels', embedder: wordEmbedder(4), chunker, schema });
+  const text = Array.from({ length: 40 }, (_none, at) => `Number ${at}.`).join('\n\n');
+  const labels = Array.from({ length: 256 }, (_none, at) => `label ${at}`);
+  const report = await index.upsert([{ id: 'long', text, metadata: { one: labels, two: labels, three: labels } }]);
+  expect(report).toMatchObject({ added: 1, embedded: 40 });
+  expect(await index.search({ text: 'Number 7', k: 1, filter: (f) => f.eq('three', 'label 255') })).toHaveLength(1);
+});
+
+/** A document of so many vectors. */
+function targetOf(id: string, count: number): PreparedDocument {
+  const chunks = Array.from({ length: count }, (_none, index) => ({ id: `${index}`, index, text: undefined }));
+  const given = new Map(chunks.map((chunk) => [chunk.id, new Float32Array(64)]));
+  return { id, contentHash: 'hash', isText: false, metadata: {}, metadataJson: '{}', chunks, given };
+}
+
+test('once a call has failed, nothing more of the other documents is sent', async () => {
+  const { commands, place } = storeOf(server, 'failing');
+  const [answer, sent] = [gate(), gate()];
+  let calls = 0;
+  class Failing extends DocumentStore {
+    override async write(...args: Parameters<DocumentStore['write']>): ReturnType<DocumentStore['write']> {
+      if (args[1][0]?.id === 'lost') {
+        await sent.opened;
+        throw new MillraceError('REDIS_TIMEOUT', 'no answer', {});
+      }
+      calls++;
+      const told = await super.write(...args);
+      sent.open();
+      await answer.opened;
+      return told;
+    }
+  }
+  const store = new Failing({ commands, guard: new Guard({ deadlineMs: 10_000, label: 'the server' }) });
+  const version = { place, engine: { steps: () => [] }, definition: { dimensions: 64 } } as unknown as Version;
+  const versions = { current: async () => version, after: async () => version };
+  const parts = { name: 'failing', versions, store, embedder: undefined, clock: systemClock };
+  const upserts = new Upserts({ ...parts, meter: undefined as unknown as UpsertParts['meter'] });
+  await failureOf(upserts.write([targetOf('lost', 1), targetOf('long', 200)]), 'REDIS_TIMEOUT');
+  answer.open();
+  for (let turn = 0; turn < 5; turn++) await commands().ping();
+  expect(calls).toBe(1);
+});
+
 test('a call puts a few vectors, the fewer the longer they are', async () => {
   const { vectors } = vectorsOf({ url: server.url });
   for (const [dimensions, most] of [
@@ -102,6 +170,20 @@ test('a call puts a few vectors, the fewer the longer they are', async () => {
     expect(calls).toBeGreaterThanOrEqual(40 / most);
     expect(calls).toBeLessThanOrEqual(40 / most + 2);
   }
+});
+
+test('a call puts one long text, of whatever vector', async () => {
+  const { vectors } = vectorsOf({ url: server.url });
+  const index = vectors.index({ name: 'calls-texts', dimensions: 2 });
+  await index.open();
+  const text = 'word '.repeat(100_000);
+  const items = Array.from({ length: 12 }, (_none, at) => ({ id: String(at), vector: [1, at], text }));
+  const calls = await server.ask(async (redis) => {
+    const before = await callsOf(redis);
+    expect(await index.upsert(items)).toMatchObject({ added: 12 });
+    return (await callsOf(redis)) - before;
+  });
+  expect(calls).toBeGreaterThanOrEqual(12);
 });
 
 /** How many scripts the server has run. */
