@@ -11,12 +11,14 @@ export const SHOWN = { alone: 64 * 1_024, inList: 16 * 1_024 } as const;
 export function shownJob(job: QueueJobJson, secrets: readonly string[], most: number): QueueJobJson {
   const hide = hideSecrets(job.data, secrets);
   const show = (value: unknown): unknown => cutValue(hide(maskSecrets(value, secrets)), most);
+  // What the children of an earlier life had returned: whose secrets are in it is not known.
+  const { children: _children, ...opts } = job.opts as Record<string, unknown>;
   return {
     ...job,
     data: show(job.data),
     returnvalue: show(job.returnvalue),
     progress: show(job.progress) as QueueJobJson['progress'],
-    opts: show(job.opts),
+    opts: show(opts),
     failedReason: show(job.failedReason) as string,
     stacktrace: show(job.stacktrace?.map(withoutFacts) ?? null) as string[] | null,
     ...(job.deduplicationId !== undefined && { deduplicationId: hide(job.deduplicationId) }),

@@ -7,6 +7,7 @@ import {
   hideSecrets,
   maskSecrets,
   type AttemptRecord,
+  type ChildResults,
   type DeadLetter,
   type JobInfo,
   type Platform,
@@ -36,7 +37,10 @@ export async function shownBy(platform: Platform, flags: Words['flags']): Promis
   const secrets = await contractSecrets(platform);
   return {
     job: (job) => shownJob(job, secrets.get(job.name) ?? []),
-    letter: (letter) => shownLetter(letter, secrets.get(letter.contract) ?? []),
+    letter: (letter) => {
+      const shown = shownLetter(letter, secrets.get(letter.contract) ?? []);
+      return secrets.size > 0 && shown.children ? { ...shown, children: withoutTold(shown.children) } : shown;
+    },
   };
 }
 
@@ -62,6 +66,11 @@ function shownLetter(letter: DeadLetter, secrets: readonly string[]): DeadLetter
     error: hide(letter.error),
     attempts: shownAttempts(letter.attempts, hide),
   };
+}
+
+/** Which children there were. Of which contracts is not known, so all that they told may be secret. */
+function withoutTold(children: ChildResults): ChildResults {
+  return maskSecrets(children, ['results.*', 'failures.*']) as ChildResults;
 }
 
 function shownAttempts(attempts: readonly AttemptRecord[], hide: Hide): AttemptRecord[] {

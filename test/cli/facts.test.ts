@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { handle, unrecoverable } from '../../src/jobs/handler.ts';
 import { defineJob } from '../../src/jobs/contract.ts';
+import { flow } from '../../src/jobs/flows.ts';
 import { schedule } from '../../src/jobs/schedules/schedule.ts';
 import { silentLogger } from '../../src/log.ts';
 import { createPlatform, type Platform } from '../../src/platform.ts';
@@ -21,6 +22,8 @@ const mail = defineJob({
   secrets: ['password'],
   attempts: 1,
 });
+const check = defineJob({ name: 'mail.check', input: z.object({ password: z.string() }), secrets: ['password'] });
+const digest = defineJob({ name: 'mail.digest', input: z.object({}), attempts: 1 });
 const idle = defineJob({ name: 'idle.wait', input: z.object({ at: z.number() }) });
 const orders = defineStream({ name: 'orders', schema: z.object({ id: z.number() }) });
 
@@ -47,6 +50,8 @@ beforeAll(async () => {
       handle(mail, ({ to, password }) => {
         if (to.startsWith('nobody')) throw unrecoverable(`no mailbox for ${to}${password ?? ''}`);
       }),
+      handle(check, ({ password }) => ({ checked: password })),
+      handle(digest, () => Promise.reject(new Error('no paper'))),
     ],
     consumers: [consume(orders, { group: 'billing', startAt: '$' }, () => undefined)],
     schedules: [
@@ -146,6 +151,20 @@ describe('millrace dead', () => {
     expect((await run('dead', 'show', id, '--secrets')).out).toContain('hunter2-hunter2');
     expect(await lines('dead', 'list', '--since', '1h', '--json')).toContainEqual(expect.objectContaining({ id }));
     expect(await lines('dead', 'list', '--until', '1h', '--json')).toEqual([]);
+  });
+
+  test('of the children of a dead parent only the ids are shown, where some contract has secrets', async () => {
+    const family = flow(digest, {}, { children: [flow(check, { password: 'hunter3-hunter3' })] });
+    const { id, children } = await platform.jobs.enqueueFlow(family);
+    await eventually(async () => expect(await platform.deadLetters.get(id)).toBeDefined());
+    const child = children[0]?.id ?? '';
+    const show = await run('dead', 'show', `${id}~0`, '--json');
+    expect(JSON.parse(show.out)).toMatchObject({ children: { results: { [child]: '[secret]' }, failures: {} } });
+    const list = await run('dead', 'list', '--contract', 'mail.digest', '--json');
+    for (const { out } of [show, list]) expect(out).not.toContain('hunter3');
+    const asked = await run('dead', 'show', `${id}~0`, '--json', '--secrets');
+    expect(JSON.parse(asked.out)).toMatchObject({ children: { results: { [child]: { checked: 'hunter3-hunter3' } } } });
+    await platform.deadLetters.discard(`${id}~0`);
   });
 
   test('redrive takes several ids, or a filter with a limit; discard removes no more than it told of', async () => {

@@ -1,7 +1,7 @@
 /** What viewers must not read, and what they must not make dear: secrets on each page, and pages of a large installation. */
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { defineJob, handle, unrecoverable, type JobContract } from '../../src/index.ts';
+import { defineJob, flow, handle, unrecoverable, type JobContract } from '../../src/index.ts';
 import { createJobKeys } from '../../src/jobs/queue-names.ts';
 import { eventually } from '../support/eventually.ts';
 import { bury, warmUp, workOn } from './letters.ts';
@@ -17,6 +17,7 @@ const logIn = defineJob({
   attempts: 1,
   secrets: ['password'],
 });
+const audit = defineJob({ name: 'audit.report', input: z.object({}), attempts: 1 });
 
 beforeAll(async () => {
   const platform = platformOf();
@@ -28,6 +29,9 @@ beforeAll(async () => {
         progress({ tried: password });
         if (user === 'eve') throw unrecoverable(new Error(`${password} is wrong`));
         return { user, echoed: [password] };
+      }),
+      handle(audit, (_input, { job }) => {
+        if (job.redriven === 0) throw new Error('it is not the time');
       }),
     ],
   });
@@ -69,6 +73,28 @@ test('a viewer reads no secret, wherever its value stands, and finds none by sea
   for (const text of [PASSWORD, 'hunter', 'unter2 is'])
     expect((await viewer.get(`/dead-letters?text=${encodeURIComponent(text)}`)).body).toContain('0 shown');
   expect((await viewer.get('/dead-letters?text=is%20wrong')).body).toContain('1 shown');
+});
+
+test('what a parent was told of its children is on none of its pages: whose secrets are in it is not known', async () => {
+  const { jobs, deadLetters } = platformOf();
+  const viewer = await (await open()).browserAs('viewer');
+  const children = [flow(logIn, { user: 'ann', password: PASSWORD })];
+  const { id } = await jobs.enqueueFlow(flow(audit, {}, { children }));
+  const letter = await eventually(async () => {
+    const found = await deadLetters.get(id);
+    expect(JSON.stringify(found?.children)).toContain(PASSWORD);
+    return found?.id ?? '';
+  });
+  const page = await viewer.get(`/dead-letters/letter/${encodeURIComponent(letter)}`);
+  const dead = await viewer.get(`/queues/api/queues/audit.dead/${encodeURIComponent(letter)}`);
+  await deadLetters.redrive(letter);
+  await eventually(async () => expect((await jobs.get(id))?.state).toBe('completed'));
+  const job = await viewer.get(`/queues/api/queues/audit/${id}`);
+  expect(job.body).toContain('"redriven":1');
+  for (const { status, body } of [page, dead, job]) {
+    expect(status).toBe(200);
+    expect(body).not.toContain(PASSWORD);
+  }
 });
 
 test('what no worker could have told takes no page down', async () => {

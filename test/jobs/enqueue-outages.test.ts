@@ -171,6 +171,21 @@ test.each<[string, (jobs: JobsClient) => Promise<unknown>]>([
   await sent;
 });
 
+test('an enqueue on a replica that no one makes a master fails within the deadline, and says why', async () => {
+  const server = own(await startRedis());
+  const { jobs } = jobsOf({ redis: { url: server.url }, options: { enqueueDeadline: '600ms' } });
+  await jobs.counts('mail');
+  await server.ask((redis) => redis.replicaof('127.0.0.1', 1));
+  for (const [, enqueue] of ways) {
+    const { value: error, ms } = await timed(failureOf(enqueue(jobs), 'ENQUEUE_TIMEOUT'));
+    expect(ms).toBeLessThan(600 + SLACK_MS);
+    expect(error.cause).toMatchObject({ code: 'REDIS_WRITES_REFUSED' });
+    expect(error.message).toContain('READONLY');
+  }
+  await server.ask((redis) => redis.replicaof('NO', 'ONE'));
+  await expectNothingLeft(jobs);
+});
+
 test('a server without memory is told as that, also where the enqueue is a transaction', async () => {
   const server = own(await startRedis());
   const { jobs } = jobsOf({ redis: { url: server.url } });

@@ -14,10 +14,9 @@
 import type { JobJson, RedisQueueBackend } from 'bullmq';
 import { isMillraceError, MillraceError } from '../../errors.ts';
 import { deadQueueOf } from '../queue-names.ts';
-import type { StoredOptions } from '../enqueue-options.ts';
 import type { QueueSet } from '../queue-set.ts';
 import { childrenOf } from './children.ts';
-import { letterIdOf, letterOf, redrivenOf, wasCancelled, type DeadLetter } from './letter.ts';
+import { letterIdOf, letterOf, redrivenOf, wasCancelled, type DeadLetter, type RedrivenOptions } from './letter.ts';
 import { addJob, removeJob, waitingParentOf, type Parent } from '../job-commands.ts';
 import { addScript, type Transaction, type Transactions } from '../transactions.ts';
 import { EFFECT_TTL_MS, passOnEffects } from '../worker/once.ts';
@@ -216,7 +215,8 @@ async function look(transaction: Transaction, queue: string, ids: readonly strin
       found.outcomes.set(id, state);
       continue;
     }
-    chars += state.data.length + (state.stacktrace?.length ?? 0);
+    const { children = '' }: RedrivenOptions = state.opts;
+    chars += state.data.length + (state.stacktrace?.length ?? 0) + children.length;
     if (chars > BATCH_CHARS && failed.length > 0) break;
     failed.push({ id, job: state });
   }
@@ -227,7 +227,7 @@ async function look(transaction: Transaction, queue: string, ids: readonly strin
     const free = taken[index] === 0 ? letterIds[index] : undefined;
     const letterId = free ?? (await nextLetterId(transaction, dead, id, redrivenOf(job)));
     const parent = await waitingParentOf(transaction, job, origin.toKey(id));
-    const { kids }: StoredOptions = job.opts;
+    const { kids }: RedrivenOptions = job.opts;
     const children = kids ? await childrenOf(transaction.client, origin.toKey(id)) : undefined;
     if (children) chars += JSON.stringify(children).length;
     if (chars > BATCH_CHARS && found.moves.length > 0) break;

@@ -26,7 +26,7 @@ type Checked = z.output<typeof redriveOptions>;
 
 /** Letters of one transaction. */
 export const BATCH = 50;
-/** Of a transaction's letters; a larger one would hold up the server. */
+/** Of a transaction's letters, and of the inputs that go back; a larger one would hold up the server. */
 const BATCH_CHARS = 4_000_000;
 /** With a rate, letters that go together: what the rate allows in this time, so that it stays even. */
 const EVEN_WITHIN_MS = 20;
@@ -118,13 +118,14 @@ function bySize(revivals: readonly Revival[]): Revival[][] {
   const groups: Revival[][] = [];
   let chars = 0;
   for (const revival of revivals) {
-    chars += revival.data.length;
+    const size = revival.data.length + revival.stored.length; // A letter holds more than the input, such as results of children.
+    chars += size;
     const group = groups.at(-1);
     if (group && chars <= BATCH_CHARS) {
       group.push(revival);
     } else {
       groups.push([revival]);
-      chars = revival.data.length;
+      chars = size;
     }
   }
   return groups;

@@ -367,7 +367,7 @@ export class QueueWorker {
   #onFailed(job: Job | undefined): void {
     if (!job?.id || !job.finishedOn) return; // It will be tried again; or the record is gone, and the reconciler finds nothing either.
     if (this.#cancelled.has(job)) void this.#cancellations.forget(this.name, job.id);
-    else this.#options.onDead(this.name, job.id);
+    if (!this.#cancelled.get(job)) this.#options.onDead(this.name, job.id);
     this.#options.awaited.ended(this.name, job);
   }
 

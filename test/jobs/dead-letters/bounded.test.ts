@@ -2,9 +2,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startForFile } from '../../contract/topologies.ts';
 import { failureOf } from '../../support/failures.ts';
+import { ownedByTest } from '../../support/owned.ts';
 import { Graves } from './graves.ts';
 
 const running = startForFile('standalone');
+const own = ownedByTest();
 const mails = Array.from({ length: 120 }, (_, index) => `m${index}`);
 let all: Graves;
 
@@ -86,4 +88,34 @@ test('letters are meant by their ids, as far as they are there', async () => {
   const ending = new AbortController();
   ending.abort();
   expect(await all.letters.discard(['m12~0'], { signal: ending.signal })).toMatchObject({ matched: 1, discarded: 0 });
+});
+
+test('jobs and letters that are large by what is told of their children are moved and redriven a few at a time', async () => {
+  const few = own(new Graves(running().redis));
+  const children = JSON.stringify({ results: { child: 'x'.repeat(2_500_000) }, failures: {} });
+  const ids = ['p1', 'p2', 'p3'];
+  const commits = async (): Promise<number> =>
+    Number(/cmdstat_exec:calls=(\d+)/.exec(await few.queues.client.info('commandstats'))?.[1] ?? 0);
+  for (const id of ids) await few.fail({ id, opts: { children, redriven: 1 } });
+  const before = await commits();
+  await Promise.all(ids.map((id) => few.mover.moved('mail', id)));
+  expect(await commits()).toBe(before + 3);
+  await few.letters.redrive({});
+  expect(await commits()).toBe(before + 6);
+  expect((await few.states()).waiting).toHaveLength(3);
+});
+
+test('of children that returned more than a letter holds, it tells who they were', async () => {
+  const few = own(new Graves(running().redis));
+  const key = few.queues.get('mail').key('parent');
+  const returned = JSON.stringify('x'.repeat(1_500_000));
+  await few.fail({ id: 'parent', opts: { kids: 1 } });
+  await few.queues.client.hset(`${key}:processed`, 'q:mail:c1', returned, 'q:mail:c2', returned, 'q:mail:c3', returned);
+  await few.queues.client.hset(`${key}:failed`, 'q:mail:c4', 'broken');
+  await few.mover.moved('mail', 'parent');
+  const why = 'completed, but its result was not kept: those of all children were too large';
+  expect((await few.letters.get('parent'))?.children).toEqual({
+    results: {},
+    failures: { c1: why, c2: why, c3: why, c4: 'broken' },
+  });
 });
