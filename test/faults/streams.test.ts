@@ -260,8 +260,8 @@ test('a group that is deleted under load, and a slow group under trimming, lose 
   expect(removed).toBeGreaterThan(0);
   await eventually(async () => {
     await streams.trim(stream);
-    // A trim may leave some more than it must, where Redis keeps entries together.
-    expect(await server.ask((redis) => redis.xlen(keys.entries))).toBeLessThan(100);
+    // A trim may leave some more than the ten that it must: Redis keeps up to 100 entries together.
+    expect(await server.ask((redis) => redis.xlen(keys.entries))).toBeLessThan(10 + 100);
   });
 }, 600_000);
 
