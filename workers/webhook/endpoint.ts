@@ -50,7 +50,8 @@ export class Endpoint {
   /** @throws MillraceError RATE_LIMITED while the limit is met, the breaker is open, or another job tries whether it may be closed */
   async enter(): Promise<void> {
     await this.#deliveries.require(this.#key);
-    const isHalfOpen = (await this.#failures?.peek(this.#key))?.policy === 'block';
+    // Refused by the count or by the block: where both end in the same millisecond, either may be the one that is told.
+    const isHalfOpen = (await this.#failures?.peek(this.#key))?.allowed === false;
     if (isHalfOpen) await this.#tries?.require(this.#key);
   }
 
